@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What devices ask of the machine: interrupt lines, MSI routes, irqfds, ioeventfds, memory slots,
+ * work in the loop. vmm/kvm.c implements it on KVM; tests/unit/fake_machine.c without.
+ *
+ * Threads: device code runs under machine.lock, in the loop or in a vCPU's exit. A vCPU may only
+ * use what is marked "any"; all else needs system calls that its filter forbids and is done in the
+ * loop: post a job, or, when the guest must not run on before it is done, machine_run_in_loop.
+ */
+#ifndef DEVICES_MACHINE_H
+#define DEVICES_MACHINE_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/loop.h"
+#include "devices/bus.h"
+#include "memory/guest_mem.h"
+
+struct machine_ops {
+	/* Loop. Connects an eventfd to an interrupt: each signal raises @gsi. With @resample >= 0 the
+	 * line is level-triggered: it stays up until the guest's EOI, which signals @resample. */
+	int (*irqfd_add)(void *ctx, unsigned gsi, int eventfd, int resample);
+	void (*irqfd_del)(void *ctx, unsigned gsi, int eventfd);
+	/* Loop. Sets where MSI number @gsi goes; @enabled false: nowhere. Takes effect before it returns. */
+	int (*msi_route)(void *ctx, unsigned gsi, bool enabled, uint64_t address, uint32_t data);
+	/* Loop. A guest write of any value and @size bytes (0: any size) at @addr signals @eventfd
+	 * instead of leaving the kernel. */
+	int (*ioeventfd_add)(void *ctx, bool port, uint64_t addr, unsigned size, int eventfd);
+	void (*ioeventfd_del)(void *ctx, bool port, uint64_t addr, unsigned size, int eventfd);
+	/* Loop. Sets memory slot @slot to [gpa, gpa + size) backed by @host; size 0 removes it. */
+	int (*slot_set)(void *ctx, unsigned slot, uint64_t gpa, uint64_t size, void *host);
+	/* Any. The guest asked to be reset (machine_request) or ended; see below. */
+	void (*request)(void *ctx, int request, unsigned value);
+	/* Any. True in a vCPU's exit, false in the loop (and in tests, unless they say otherwise). */
+	bool (*in_vcpu)(void *ctx);
+	/* Any. Called by machine_run_in_loop in a vCPU's exit: the exit ends only when @job has run. */
+	void (*wait_for_job)(void *ctx, struct loop_job *job);
+};
+
+enum machine_request {
+	MACHINE_RESET,		/* reset line, port 0x64, triple fault is not one */
+	MACHINE_POWER_OFF,	/* ACPI S5 */
+	MACHINE_DEBUG_EXIT,	/* value: byte written to the debug exit port */
+	MACHINE_BOOT_MARK,	/* value: byte written to port 0x80 */
+};
+
+enum {
+	MACHINE_GSI_SERIAL = 4,		/* ISA IRQ 4, edge */
+	MACHINE_GSI_MSI_FIRST = 24,	/* MSI numbers begin behind the IOAPIC's pins */
+	MACHINE_GSI_MAX = 1024,
+	MACHINE_SLOT_WINDOW_FIRST = 8,	/* slots below are RAM's */
+};
+
+struct machine {
+	const struct machine_ops *ops;
+	void *ctx;
+	pthread_mutex_t lock;		/* the device lock */
+	struct loop *loop;
+	struct guest_mem *mem;
+	struct bus pio, mmio;
+	unsigned next_gsi;		/* MSI numbers given out so far */
+	unsigned next_slot;
+};
+
+/* @ops, @ctx, @loop and @mem are borrowed until machine_fini; @loop takes machine.lock around callbacks. */
+void machine_init(struct machine *m, const struct machine_ops *ops, void *ctx,
+		  struct loop *loop, struct guest_mem *mem);
+void machine_fini(struct machine *m);
+
+/* Set-up. An MSI number of its own for one vector, never given back; -ENOSPC when there is none left. */
+int machine_alloc_gsi(struct machine *m);
+/* Set-up. A memory slot number for one window; -ENOSPC when there is none left. */
+int machine_alloc_slot(struct machine *m);
+
+/*
+ * Runs @job in the loop; in a vCPU's exit the exit does not end before it has run (the wait is
+ * without the lock, after the device code returned). In the loop it runs at once.
+ */
+void machine_run_in_loop(struct machine *m, struct loop_job *job);
+
+#endif

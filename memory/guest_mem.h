@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Guest RAM: nothing but shared-memory fds, always MAP_SHARED.
+ *
+ * RAM lies below 3 GiB and, what does not fit there, above 4 GiB. Anonymous kinds (shm without a
+ * name, memfd) have one fd for each region; a named shm object or a file is one object with the
+ * high part at offset 3 GiB. struct guest_mem is built before the first vCPU runs and constant
+ * afterwards, hence read without a lock in every thread. It owns fds and mappings.
+ */
+#ifndef MEMORY_GUEST_MEM_H
+#define MEMORY_GUEST_MEM_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "base/range.h"
+#include "memory/backend.h"
+
+#define MEM_LOW_END	GIB(3)	/* RAM below ends here at the latest; then comes the PCI hole */
+#define MEM_HIGH_START	GIB(4)
+
+enum { MEM_REGIONS_MAX = 2 };
+
+struct mem_region {
+	uint64_t gpa;		/* first guest-physical address */
+	uint64_t size;		/* bytes, a multiple of page_size */
+	uint8_t *host;		/* where this process has it mapped */
+	int fd;			/* the shared object; daemons get it */
+	uint64_t fd_offset;	/* of this region in the object */
+	uint32_t slot;		/* KVM memory slot number */
+};
+
+struct guest_mem {
+	struct mem_region regions[MEM_REGIONS_MAX];
+	unsigned count;
+	uint64_t size;			/* of all regions */
+	struct mem_backing backing;	/* what was got: kind, page size, name to remove */
+};
+
+/*
+ * Allocates and maps @size bytes of RAM as @o says. What can be known now is said now: mount and
+ * free size of /dev/shm, huge pages, limits. 0, or -errno with @e set and nothing left behind.
+ */
+int guest_mem_init(struct guest_mem *m, const struct mem_options *o, uint64_t size, struct err *e);
+/* Unmaps, closes, removes a named object. Works on a zeroed or failed struct, twice. */
+void guest_mem_fini(struct guest_mem *m);
+
+/* Host address of [gpa, gpa + len) when one region holds all of it, else NULL. The only door from
+ * a guest address to a pointer. Only before the first vCPU runs: later a daemon may have
+ * truncated the object, so reads go through guest_mem_pread. */
+void *mem_ptr(const struct guest_mem *m, uint64_t gpa, uint64_t len);
+
+/* Reads RAM through its fd. 0, -EFAULT when no region holds the range, -errno when the read fails. */
+int guest_mem_pread(const struct guest_mem *m, uint64_t gpa, void *buf, size_t len);
+
+#endif
