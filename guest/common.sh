@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-# What the scripts of guest/ share: the cache outside the checkout, content keys, atomic results. To be sourced by
-# a script that has set `guest` to this folder; brings deps.sh along.
+# shellcheck shell=sh disable=SC1091,SC2154
+# What the scripts of guest/ share: the cache outside the checkout, content keys, atomic results. To
+# be sourced by a script that has set `guest` to this folder; brings deps.sh along.
 
-# shellcheck source=guest/deps.sh
 . "$guest/deps.sh"
 cache=${MINIVMM_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/minivmm}
 
@@ -33,7 +33,8 @@ cache_lock()
 	flock 9
 }
 
-# publish TMP DIR: what was made in TMP appears as DIR at once or not at all; a DIR made meanwhile stays
+# publish TMP DIR: what was made in TMP appears as DIR at once or not at all; a DIR that another run
+# made meanwhile stays
 publish()
 {
 	mv -T "$1" "$2" 2>/dev/null && return 0
@@ -41,10 +42,12 @@ publish()
 	rm -rf "$1"
 }
 
-# prune DIR: drops results in DIR that nobody asked for in 30 days (a hit touches its directory)
+# prune DIR: drops results in DIR that nobody asked for in 30 days (a hit touches its directory), and
+# what interrupted runs left
 prune()
 {
 	find "$1" -mindepth 1 -maxdepth 1 -name '*.????????????????' -mtime +30 -exec rm -rf {} +
+	find "$cache" -mindepth 1 -maxdepth 1 -name 'tmp.??????' -mtime +1 -exec rm -rf {} +
 }
 
 # package_version NAME: what is installed, else what apt would install
@@ -93,5 +96,6 @@ busybox_into()
 cpio_of()
 {
 	find "$1" -exec touch -h -d @1704067200 {} +
-	(cd "$1" && find . -mindepth 1 | LC_ALL=C sort | cpio --quiet --reproducible -R 0:0 -H newc -o)
+	(cd "$1" && find . -mindepth 1 | LC_ALL=C sort |
+		cpio --quiet --reproducible -R 0:0 -H newc -o)
 }

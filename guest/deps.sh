@@ -1,18 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-# The one list of Debian packages that minivmm's scripts use, by purpose, and the one place that installs them.
-# To be sourced: `. guest/deps.sh; need build guest`. Says what it installs; does nothing when all is there.
+# shellcheck shell=sh
+# The one list of Debian packages that minivmm's scripts use, by purpose, and the one place that
+# installs them. To be sourced: `. guest/deps.sh; need build guest`. Says what it installs; does
+# nothing when all is there.
 
 # deps_of PURPOSE: its packages, one word each
 deps_of()
 {
 	case $1 in
 	build)
-		echo gcc libc6-dev meson ninja-build pkg-config libseccomp-dev libfdt-dev libjansson-dev \
-			libzstd-dev liblz4-dev liblzma-dev zlib1g-dev libcmocka-dev
+		echo gcc libc6-dev meson ninja-build pkg-config libseccomp-dev libfdt-dev \
+			libjansson-dev libzstd-dev liblz4-dev liblzma-dev zlib1g-dev libcmocka-dev
 		;;
 	kernel)
-		echo gcc libc6-dev make flex bison bc perl libelf-dev libssl-dev linux-source-6.12 xz-utils lz4 \
-			cpio
+		echo gcc libc6-dev make flex bison bc perl libelf-dev libssl-dev \
+			linux-source-6.12 xz-utils lz4 cpio
 		;;
 	guest)
 		echo gcc libc6-dev busybox-static e2fsprogs cpio gzip xz-utils kmod

@@ -1,8 +1,11 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# Builds guest kernels from Debian's linux-source-6.12: tinyconfig and the fragments of a variant. Each result is a
-# directory in the cache with vmlinux (stripped), bzImage and config, found by a key over all that it is made from.
-# One source tree serves all variants one after another, so that a further one costs a part of the first.
+# Builds guest kernels from Debian's linux-source-6.12: tinyconfig and the fragments of a variant.
+# Each result is a directory in the cache with vmlinux (stripped), bzImage and config, found by a key
+# over all that it is made from. One source tree serves all variants one after another, so that a
+# further one costs a part of the first.
+#
+# shellcheck disable=SC2086 # $files is a list of words
 set -eu
 guest=$(cd "$(dirname "$0")" && pwd)
 . "$guest/common.sh"
@@ -48,7 +51,8 @@ kernel_key()
 	{
 		echo "$recipe $version"
 		gcc --version | head -n 1
-		cat $files
+		# its settings, not its prose
+		grep -h '^CONFIG_\|^# CONFIG_' $files
 	} | key
 }
 
@@ -67,11 +71,12 @@ unpack()
 kmake()
 {
 	# the same bytes on every machine
-	nice -n 5 make -s -C "$tree" -j "$(($(nproc) + 1))" KBUILD_BUILD_TIMESTAMP='2024-01-01 00:00:00 UTC' \
-		KBUILD_BUILD_USER=minivmm KBUILD_BUILD_HOST=guest KBUILD_BUILD_VERSION=1 "$@" 9>&- >&2
+	nice -n 5 make -s -C "$tree" -j "$(($(nproc) + 1))" \
+		KBUILD_BUILD_TIMESTAMP='2024-01-01 00:00:00 UTC' KBUILD_BUILD_VERSION=1 \
+		KBUILD_BUILD_USER=minivmm KBUILD_BUILD_HOST=guest "$@" 9>&- >&2
 }
 
-# Configures aside and installs .config last: an interrupted run leaves a tree that builds incrementally
+# Configures aside and installs .config last: an interrupted run leaves a tree that builds on
 configure()
 {
 	export KCONFIG_CONFIG="$tree/.config.minivmm"
@@ -87,8 +92,13 @@ configure()
 verify_config()
 {
 	awk '
-		function miss(line) { print "kernel.sh: the configuration lost a line of a fragment: " line; bad = 1 }
-		FILENAME == ARGV[1] { if (/^CONFIG_/) { have[$0] = 1; sub(/=.*/, ""); set[$0] = 1 } next }
+		function miss(line)
+		{
+			print "kernel.sh: the configuration lost this line of a fragment: " line
+			bad = 1
+		}
+		FILENAME == ARGV[1] && /^CONFIG_/ { have[$0] = 1; sub(/=.*/, ""); set[$0] = 1 }
+		FILENAME == ARGV[1] { next }
 		/^CONFIG_/ { name = $0; sub(/=.*/, "", name); want[name] = $0; next }
 		/^# CONFIG_[A-Za-z0-9_]* is not set$/ { want[$2] = $0 }
 		END {
@@ -136,7 +146,8 @@ for variant; do
 done
 
 command -v gcc >/dev/null || need build
-version=$(package_version "$source") || die "no package $source: is this Debian bookworm with its security archive?"
+version=$(package_version "$source") ||
+	die "apt knows no $source: is this Debian bookworm with its security archive?"
 mkdir -p "$cache/kernel"
 for variant; do
 	files=$(fragment_files "$variant")

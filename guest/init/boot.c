@@ -9,7 +9,7 @@
 #include "verb.h"
 
 #define ROOT_TIMEOUT_MS 60000
-#define NEW_ROOT "/root"
+#define NEW_ROOT	"/root"
 
 struct mount_point {
 	const char *path;
@@ -26,7 +26,8 @@ bool boot_in_initrd(void)
 {
 	struct statfs fs = { 0 };
 
-	return sys_statfs("/", &fs) == 0 && (fs.f_type == MACHINE_RAMFS || fs.f_type == MACHINE_TMPFS);
+	return sys_statfs("/", &fs) == 0 &&
+	       (fs.f_type == MACHINE_RAMFS || fs.f_type == MACHINE_TMPFS);
 }
 
 int boot_mounts(void)
@@ -93,7 +94,8 @@ int boot_modules(void)
 	return 0;
 }
 
-/* devtmpfs has the node before the kernel sends the event, and we listen before we look: nothing is missed */
+/* devtmpfs has the node before the kernel sends the event, and we listen before we look: nothing is
+ * missed */
 static int wait_for_device(const struct call *c, const char *path)
 {
 	struct sockaddr_nl address = { .nl_family = SYS_AF_NETLINK, .nl_groups = 1 };
@@ -105,7 +107,8 @@ static int wait_for_device(const struct call *c, const char *path)
 	if (sys_exists(path))
 		return 0;
 	in = (struct pollfd){ .events = POLLIN };
-	in.fd = (int)SYS(__NR_socket, SYS_AF_NETLINK, SYS_SOCK_DGRAM | SYS_SOCK_CLOEXEC, NETLINK_KOBJECT_UEVENT);
+	in.fd = (int)SYS(__NR_socket, SYS_AF_NETLINK, SYS_SOCK_DGRAM | SYS_SOCK_CLOEXEC,
+			 NETLINK_KOBJECT_UEVENT);
 	err = in.fd < 0 ? in.fd : SYS(__NR_bind, in.fd, &address, sizeof(address));
 	if (err)
 		return verb_fail(c, "no kernel events to wait for %s by: %e", path, (int)err);
@@ -113,7 +116,8 @@ static int wait_for_device(const struct call *c, const char *path)
 		now = sys_now_ms();
 		if (now >= deadline) {
 			sys_close(in.fd);
-			return verb_fail(c, "%s did not appear in %u seconds", path, ROOT_TIMEOUT_MS / 1000ul);
+			return verb_fail(c, "%s did not appear in %u seconds", path,
+					 ROOT_TIMEOUT_MS / 1000ul);
 		}
 		if (sys_poll(&in, 1, (long)(deadline - now)) > 0)
 			sys_read(in.fd, event, sizeof(event));
@@ -173,7 +177,8 @@ int boot_root(char **argv, char **envp)
 		return -1;
 
 	sys_mkdir(NEW_ROOT);
-	err = sys_mount(device, NEW_ROOT, type, text_option(cmdline, "rw", none, sizeof(none)) ? 0 : MS_RDONLY);
+	err = sys_mount(device, NEW_ROOT, type,
+			text_option(cmdline, "rw", none, sizeof(none)) ? 0 : MS_RDONLY);
 	if (err)
 		return verb_fail(&c, "mounting %s as %s: %e", device, type, err);
 	if (move_root(&c))

@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# Compiles init: `build.sh OUT`. No C library, no build system: it is needed where neither is set up.
+# Compiles init: `build.sh OUT`. No C library, no build system: it is needed where neither is.
 set -eu
 [ $# = 1 ] || { echo "usage: build.sh OUT" >&2; exit 2; }
 src=$(cd "$(dirname "$0")" && pwd)

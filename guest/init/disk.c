@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Verbs that prove that a disk works: known files are read and compared, a stream that both sides can compute is
- * written through the file system.
+ * Verbs that prove that a disk works: known files are read and compared, a stream that both sides
+ * can compute is written through the file system.
  */
 #include "sha256.h"
 #include "sys.h"
@@ -9,9 +9,9 @@
 #include "verb.h"
 
 #define MANIFEST "/data/manifest"
-#define WRITTEN "/data/written"
-#define DISK "/dev/vda"
-#define CHUNK 65536
+#define WRITTEN	 "/data/written"
+#define DISK	 "/dev/vda"
+#define CHUNK	 65536
 
 /* Aligned for O_DIRECT */
 static _Alignas(4096) uint8_t chunk[CHUNK], expected[CHUNK];
@@ -281,12 +281,16 @@ static int sync_all(const struct call *c)
 
 const struct verb disk_verbs[] = {
 	{ "verify", NULL, VERB_PLAIN, verify, "compare the files of " MANIFEST },
-	{ "write", "SIZE[,SEED]", VERB_PLAIN, write_stream, "write a known stream to " WRITTEN ", fsync" },
-	{ "check-written", "SIZE[,SEED]", VERB_PLAIN, check_written, "compare " WRITTEN " with that stream" },
-	{ "read-all", "[DEVICE]", VERB_PLAIN, read_device, "read all of the disk, past the caches" },
+	{ "write", "SIZE[,SEED]", VERB_PLAIN, write_stream,
+	  "write a known stream to " WRITTEN ", fsync" },
+	{ "check-written", "SIZE[,SEED]", VERB_PLAIN, check_written,
+	  "compare " WRITTEN " with that stream" },
+	{ "read-all", "[DEVICE]", VERB_PLAIN, read_device,
+	  "read all of the disk, past the caches" },
 	{ "drop-caches", NULL, VERB_MACHINE, drop_caches, "sync and forget what was read" },
 	{ "sync", NULL, VERB_PLAIN, sync_all, "flush all file systems" },
-	{ "stream", "SIZE[,SEED]", VERB_PLAIN, print_stream, "the stream on standard output, for the outside" },
+	{ "stream", "SIZE[,SEED]", VERB_PLAIN, print_stream,
+	  "the stream on standard output, for the outside" },
 	{ "sha256", "FILE", VERB_PLAIN, print_hash, "the hash of a file" },
 	{ 0 },
 };

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The init of minivmm's guests: /init of an initrd, /sbin/init of a disk, often both in one boot. Its arguments are verbs
- * (what follows "--" on the kernel command line):
+ * The init of minivmm's guests: /init of an initrd, /sbin/init of a disk, often both in one boot.
+ *Its arguments are verbs (what follows "--" on the kernel command line):
  *
  *	console=ttyS0 root=/dev/vda rw -- verify write=64M sync poweroff
  *
- * As PID 1 it first tells the VMM that it runs: a byte to a port, before anything is printed or mounted. It ends
- * the machine after the last verb; a verb that fails ends it with INIT_FAILED. As any other process it
- * just does the verbs: the outside computes with it what the inside must have written.
+ * As PID 1 it first tells the VMM that it runs: a byte to a port, before anything is printed or
+ *mounted. It ends the machine after the last verb; a verb that fails ends it with INIT_FAILED. As
+ *any other process it just does the verbs: the outside computes with it what the inside must have
+ *written.
  */
 #include "boot.h"
 #include "machine.h"
@@ -15,8 +16,8 @@
 #include "text.h"
 #include "verb.h"
 
-#define PORT_UP 0x80 /* where minivmm listens for the byte INIT_UP */
-#define INIT_UP 0x41
+#define PORT_UP	    0x80 /* where minivmm listens for the byte INIT_UP */
+#define INIT_UP	    0x41
 #define INIT_FAILED 70 /* to the debug exit port when a verb fails */
 
 /* In the environment of the second init of a boot */
@@ -41,7 +42,8 @@ static void help(void)
 {
 	for (size_t t = 0; t < sizeof(tables) / sizeof(*tables); t++) {
 		for (const struct verb *v = tables[t]; v->name; v++)
-			text_say("%s%s%s  %s", v->name, v->value ? "=" : "", v->value ? v->value : "", v->help);
+			text_say("%s%s%s  %s", v->name, v->value ? "=" : "",
+				 v->value ? v->value : "", v->help);
 	}
 }
 
@@ -95,7 +97,8 @@ static void first_act(int port_error)
 {
 	open_console();
 	if (port_error)
-		text_say("ioperm of port 0x80: %e; the VMM does not know that init runs", port_error);
+		text_say("ioperm of port 0x80: %e; the VMM does not know that init runs",
+			 port_error);
 	text_say("up");
 }
 

@@ -6,9 +6,9 @@
 #include "text.h"
 #include "verb.h"
 
-#define PORT_EXIT 0xf4 /* minivmm's debug exit: the value becomes its exit status */
-#define PORT_SLEEP 0x600 /* minivmm's ACPI sleep control register */
-#define SLEEP_S5 0x34 /* SLP_EN and type 5 */
+#define PORT_EXIT	0xf4  /* minivmm's debug exit: the value becomes its exit status */
+#define PORT_SLEEP	0x600 /* minivmm's ACPI sleep control register */
+#define SLEEP_S5	0x34  /* SLP_EN and type 5 */
 #define LINE_TIMEOUT_MS 60000
 
 int machine_out(unsigned port, unsigned value)
@@ -24,7 +24,8 @@ static bool root_is_disk(void)
 {
 	struct statfs fs = { 0 };
 
-	return sys_statfs("/", &fs) == 0 && fs.f_type != MACHINE_RAMFS && fs.f_type != MACHINE_TMPFS;
+	return sys_statfs("/", &fs) == 0 && fs.f_type != MACHINE_RAMFS &&
+	       fs.f_type != MACHINE_TMPFS;
 }
 
 /* Everything that could still write is ended, then the file systems are made clean */
@@ -100,7 +101,8 @@ static int debug_exit(const struct call *c)
 		return verb_fail(c, "'%s' is not a number up to 255", c->value);
 	quiesce();
 	err = machine_out(PORT_EXIT, (unsigned)code);
-	return err ? verb_fail(c, "ioperm of port 0xf4: %e", err) : verb_fail(c, "the machine goes on");
+	return err ? verb_fail(c, "ioperm of port 0xf4: %e", err)
+		   : verb_fail(c, "the machine goes on");
 }
 
 void machine_end(unsigned code)
@@ -234,7 +236,8 @@ static int fill(const struct call *c)
 
 	if (!text_number(&p, &size) || *p || !size)
 		return verb_fail(c, "'%s' is not a size", c->value);
-	at = SYS(__NR_mmap, 0, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	at = SYS(__NR_mmap, 0, size, PROT_READ | PROT_WRITE,
+		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (at < 0 && at > -4096)
 		return verb_fail(c, "no address space for %u bytes: %e", size, (int)at);
 	for (uint64_t i = 0; i < size; i += 4096)
@@ -339,7 +342,8 @@ static int port_write(const struct call *c)
 	uint64_t port, value;
 	int err;
 
-	if (!text_number(&p, &port) || *p++ != ',' || !text_number(&p, &value) || *p || port > 0xffff || value > 255)
+	if (!text_number(&p, &port) || *p++ != ',' || !text_number(&p, &value) || *p ||
+	    port > 0xffff || value > 255)
 		return verb_fail(c, "'%s' is not PORT,VALUE", c->value);
 	err = machine_out((unsigned)port, (unsigned)value);
 	return err ? verb_fail(c, "ioperm: %e", err) : 0;
@@ -374,7 +378,8 @@ const struct verb machine_verbs[] = {
 	{ "outb", "PORT,VALUE", VERB_MACHINE, port_write, "write a byte to an I/O port" },
 	{ "inb", "PORT", VERB_MACHINE, port_read, "read a byte from an I/O port" },
 	{ "sleep", "MS", VERB_PLAIN, sleep_ms, "sleep, and see that it lasts and ends" },
-	{ "reboot-once", "[MARKER]", VERB_MACHINE, reboot_once, "reboot if the marker file is not there yet" },
+	{ "reboot-once", "[MARKER]", VERB_MACHINE, reboot_once,
+	  "reboot if the marker file is not there yet" },
 	{ "reboot", NULL, VERB_END, reboot, "restart the machine" },
 	{ "poweroff", NULL, VERB_END, power_off, "clean file systems, power off" },
 	{ "exit", "CODE", VERB_END, debug_exit, "clean file systems, end by the debug exit port" },

@@ -9,7 +9,8 @@
 static char *const shell_env[] = { "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "TERM=vt100",
 				   "PS1=minivmm:\\w\\$ ", NULL };
 
-/* Waits for one child; as PID 1, init also buries the orphans that end meanwhile. Status as wait(2) gives it. */
+/* Waits for one child; as PID 1, init also buries the orphans that end meanwhile. Status as wait(2)
+ * gives it. */
 static int wait_for(int pid)
 {
 	int status = 0, got;
@@ -59,7 +60,8 @@ static int run_program(const struct call *c)
 	return child_result(c, pid);
 }
 
-/* /dev/console cannot be a controlling terminal; what stands behind it can: the last word of sysfs' list */
+/* /dev/console cannot be a controlling terminal; what stands behind it can: the last word of sysfs'
+ * list */
 static void console_path(char *path, size_t size)
 {
 	char active[TTY_MAX] = "";
@@ -110,7 +112,9 @@ static int run_shell(const struct call *c)
 }
 
 const struct verb process_verbs[] = {
-	{ "exec", "PATH[,ARGUMENT]...", VERB_PLAIN, run_program, "run a program; it must end with 0" },
-	{ "shell", NULL, VERB_PLAIN, run_shell, "a shell on the console; the next verb follows its end" },
+	{ "exec", "PATH[,ARGUMENT]...", VERB_PLAIN, run_program,
+	  "run a program; it must end with 0" },
+	{ "shell", NULL, VERB_PLAIN, run_shell,
+	  "a shell on the console; the next verb follows its end" },
 	{ 0 },
 };

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* SHA-256 (FIPS 180-4), so that what the guest read or wrote can be compared with sha256sum outside. */
+/* SHA-256 (FIPS 180-4), so that what the guest read or wrote can be compared with sha256sum
+ * outside. */
 #ifndef SHA256_H
 #define SHA256_H
 

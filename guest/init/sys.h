@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The kernel's interface and nothing between: init has no C library. A static one costs some hundred KiB of initrd
- * and, on x86, dozens of CPUID exits before main, which would be measured as the VMM's. Calls return a value or
- * -errno. Types and constants are the kernel's own (linux/..., asm/...).
+ * The kernel's interface and nothing between: init has no C library. A static one costs some
+ * hundred KiB of initrd and, on x86, dozens of CPUID exits before main, which would be measured as
+ * the VMM's. Calls return a value or -errno. Types and constants are the kernel's own (linux/...,
+ * asm/...).
  */
 #ifndef SYS_H
 #define SYS_H
@@ -67,8 +68,8 @@ struct sys_dirent {
 	char name[];
 };
 
-#define SYS_AF_NETLINK 16
-#define SYS_SOCK_DGRAM 2
+#define SYS_AF_NETLINK	 16
+#define SYS_SOCK_DGRAM	 2
 #define SYS_SOCK_CLOEXEC O_CLOEXEC
 
 static inline int sys_open(const char *path, int flags)
@@ -106,7 +107,8 @@ static inline int sys_unlink(const char *path)
 	return (int)SYS(__NR_unlinkat, AT_FDCWD, path, 0);
 }
 
-static inline int sys_mount(const char *what, const char *where, const char *type, unsigned long flags)
+static inline int sys_mount(const char *what, const char *where, const char *type,
+			    unsigned long flags)
 {
 	return (int)SYS(__NR_mount, what, where, type, flags, 0);
 }

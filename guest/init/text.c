@@ -4,12 +4,14 @@
 #include "sys.h"
 
 static const char *const error_names[] = {
-	[EPERM] = "EPERM", [ENOENT] = "ENOENT", [EINTR] = "EINTR", [EIO] = "EIO", [ENXIO] = "ENXIO",
-	[ENOEXEC] = "ENOEXEC", [EBADF] = "EBADF", [ECHILD] = "ECHILD", [EAGAIN] = "EAGAIN", [ENOMEM] = "ENOMEM",
-	[EACCES] = "EACCES", [EFAULT] = "EFAULT", [EBUSY] = "EBUSY", [EEXIST] = "EEXIST", [ENODEV] = "ENODEV",
-	[ENOTDIR] = "ENOTDIR", [EISDIR] = "EISDIR", [EINVAL] = "EINVAL", [ENOTTY] = "ENOTTY",
-	[ENOSPC] = "ENOSPC", [EROFS] = "EROFS", [ENOSYS] = "ENOSYS", [ETIMEDOUT] = "ETIMEDOUT",
-	[EAFNOSUPPORT] = "EAFNOSUPPORT",
+	[EPERM] = "EPERM",     [ENOENT] = "ENOENT",	  [EINTR] = "EINTR",
+	[EIO] = "EIO",	       [ENXIO] = "ENXIO",	  [ENOEXEC] = "ENOEXEC",
+	[EBADF] = "EBADF",     [ECHILD] = "ECHILD",	  [EAGAIN] = "EAGAIN",
+	[ENOMEM] = "ENOMEM",   [EACCES] = "EACCES",	  [EFAULT] = "EFAULT",
+	[EBUSY] = "EBUSY",     [EEXIST] = "EEXIST",	  [ENODEV] = "ENODEV",
+	[ENOTDIR] = "ENOTDIR", [EISDIR] = "EISDIR",	  [EINVAL] = "EINVAL",
+	[ENOTTY] = "ENOTTY",   [ENOSPC] = "ENOSPC",	  [EROFS] = "EROFS",
+	[ENOSYS] = "ENOSYS",   [ETIMEDOUT] = "ETIMEDOUT", [EAFNOSUPPORT] = "EAFNOSUPPORT",
 };
 
 struct buffer {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A verb is one thing that init does, one word of its arguments: NAME or NAME=VALUE. The tables are const; a verb
- * returns 0 or what verb_fail returns, and prints its results itself.
+ * A verb is one thing that init does, one word of its arguments: NAME or NAME=VALUE. The tables are
+ * const; a verb returns 0 or what verb_fail returns, and prints its results itself.
  */
 #ifndef VERB_H
 #define VERB_H
@@ -13,8 +13,10 @@ struct call {
 
 enum verb_kind {
 	VERB_PLAIN,
-	VERB_MACHINE, /* only as PID 1: not to be done by mistake to the machine where this is compiled */
-	VERB_END, /* the same, and does not come back: all that was asked for is done when it is reached */
+	VERB_MACHINE, /* only as PID 1: not to be done by mistake to the machine where this is
+			 compiled */
+	VERB_END,     /* the same, and does not come back: all that was asked for is done when it is
+			 reached */
 };
 
 struct verb {
