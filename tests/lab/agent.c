@@ -37,7 +37,7 @@
 #include <unistd.h>
 
 #define MAX_WORDS 1024
-#define CHUNK 65536
+#define CHUNK	  65536
 
 enum { TO_STDIN = 'i', TO_EOF = 'I', TO_SIGNAL = 's', TO_WINSIZE = 'w' };
 enum { FROM_READY = 'r', FROM_STDOUT = 'o', FROM_STDERR = 'e', FROM_EXIT = 'x' };
@@ -57,9 +57,9 @@ struct reader {
 
 struct lab {
 	struct reader data, ctl;
-	int in, out, err, child_fd;     /* in == out on a terminal; -1 when closed */
+	int in, out, err, child_fd; /* in == out on a terminal; -1 when closed */
 	pid_t pid;
-	size_t stdin_len, stdin_off;    /* what waits for the command to read it */
+	size_t stdin_len, stdin_off; /* what waits for the command to read it */
 	bool stdin_eof;
 	uint8_t stdin_buf[CHUNK];
 };
@@ -79,7 +79,7 @@ static void __attribute__((noreturn, format(printf, 1, 2))) die(const char *fmt,
 }
 
 static void mount_at(const char *what, const char *where, const char *type, unsigned long flags,
-                     const char *options)
+		     const char *options)
 {
 	mkdir(where, 0755);
 	if (mount(what, where, type, flags, options) < 0)
@@ -140,12 +140,12 @@ static void mount_root(const struct conf *c)
 
 	snprintf(options, sizeof(options), "mode=755,size=%s", c->tmpfs_size);
 	mount_at("root", "/lower", "9p", MS_RDONLY,
-	         "trans=virtio,version=9p2000.L,cache=loose,msize=512000");
+		 "trans=virtio,version=9p2000.L,cache=loose,msize=512000");
 	mount_at("tmpfs", "/upper", "tmpfs", 0, options);
 	mkdir("/upper/data", 0755);
 	mkdir("/upper/work", 0755);
 	mount_at("overlay", "/root", "overlay", 0,
-	         "lowerdir=/lower,upperdir=/upper/data,workdir=/upper/work");
+		 "lowerdir=/lower,upperdir=/upper/data,workdir=/upper/work");
 	if (chdir("/root") < 0 || mount("/dev", "dev", NULL, MS_MOVE, NULL) < 0 ||
 	    mount(".", "/", NULL, MS_MOVE, NULL) < 0 || chroot(".") < 0 || chdir("/") < 0)
 		die("move the root");
@@ -161,7 +161,8 @@ static void mount_rest(const struct conf *c)
 	mount_at("debugfs", "/sys/kernel/debug", "debugfs", 0, NULL);
 	mount_at("tracefs", "/sys/kernel/tracing", "tracefs", 0, NULL);
 	mount_at("cgroup2", "/sys/fs/cgroup", "cgroup2", 0, NULL);
-	mount_at("devpts", "/dev/pts", "devpts", MS_NOSUID | MS_NOEXEC, "mode=620,ptmxmode=666,gid=5");
+	mount_at("devpts", "/dev/pts", "devpts", MS_NOSUID | MS_NOEXEC,
+		 "mode=620,ptmxmode=666,gid=5");
 	mount_at("tmpfs", "/dev/shm", "tmpfs", MS_NOSUID | MS_NODEV, options);
 	mount_at("tmpfs", "/run", "tmpfs", MS_NOSUID | MS_NODEV, "mode=755");
 	if (symlink("/proc/self/fd", "/dev/fd") < 0 || symlink("fd/0", "/dev/stdin") < 0 ||
@@ -172,7 +173,7 @@ static void mount_rest(const struct conf *c)
 
 		snprintf(tag, sizeof(tag), "rw%zu", i);
 		if (mount(tag, c->rw[i], "9p", 0,
-		          "trans=virtio,version=9p2000.L,cache=mmap,msize=512000") < 0)
+			  "trans=virtio,version=9p2000.L,cache=mmap,msize=512000") < 0)
 			die("share %s", c->rw[i]);
 	}
 }
@@ -229,7 +230,7 @@ static void write_all(int fd, const void *buf, size_t len)
 static void send_frame(struct lab *l, uint8_t type, const void *buf, uint32_t len)
 {
 	uint8_t frame[CHUNK + 5] = { type, (uint8_t)len, (uint8_t)(len >> 8), (uint8_t)(len >> 16),
-		                     (uint8_t)(len >> 24) };
+				     (uint8_t)(len >> 24) };
 
 	memcpy(frame + 5, buf, len);
 	write_all(l->data.fd, frame, len + 5);
@@ -278,7 +279,8 @@ static void start_command(struct lab *l, const struct conf *c)
 		l->in = l->out = pty;
 		l->err = -1;
 	} else {
-		if (pipe2(in, O_CLOEXEC) < 0 || pipe2(out, O_CLOEXEC) < 0 || pipe2(err, O_CLOEXEC) < 0)
+		if (pipe2(in, O_CLOEXEC) < 0 || pipe2(out, O_CLOEXEC) < 0 ||
+		    pipe2(err, O_CLOEXEC) < 0)
 			die("pipe");
 		l->in = in[1];
 		l->out = out[0];
@@ -441,7 +443,8 @@ static int serve(struct lab *l, int sigfd)
 static void drain(struct lab *l)
 {
 	for (;;) {
-		struct pollfd p[2] = { { .fd = l->out, .events = POLLIN }, { .fd = l->err, .events = POLLIN } };
+		struct pollfd p[2] = { { .fd = l->out, .events = POLLIN },
+				       { .fd = l->err, .events = POLLIN } };
 
 		if (poll(p, 2, 0) <= 0)
 			return;

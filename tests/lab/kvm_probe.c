@@ -22,9 +22,9 @@
 #include <unistd.h>
 
 #define ITERATIONS 20000u
-#define ROUNDS 8
-#define LIMIT 100.0
-#define CODE_GPA 0x1000u
+#define ROUNDS	   8
+#define LIMIT	   100.0
+#define CODE_GPA   0x1000u
 
 static int no(const char *what)
 {
@@ -34,11 +34,18 @@ static int no(const char *what)
 
 #if defined(__x86_64__)
 static const uint8_t code[] = {
-	0xb9, ITERATIONS & 0xff, ITERATIONS >> 8 & 0xff, ITERATIONS >> 16, 0, /* mov ecx, ITERATIONS */
-	0x49,                                                                 /* 1: dec ecx */
-	0x75, 0xfd,                                                           /* jnz 1b */
-	0xe6, 0xf4,                                                           /* out 0xf4, al */
-	0xeb, 0xf4,                                                           /* jmp start */
+	0xb9,
+	ITERATIONS & 0xff,
+	ITERATIONS >> 8 & 0xff,
+	ITERATIONS >> 16,
+	0,    /* mov ecx, ITERATIONS */
+	0x49, /* 1: dec ecx */
+	0x75,
+	0xfd, /* jnz 1b */
+	0xe6,
+	0xf4, /* out 0xf4, al */
+	0xeb,
+	0xf4, /* jmp start */
 };
 
 static double now_ns(void)
@@ -69,7 +76,8 @@ static int enter_protected_mode(int vcpu)
 	return ioctl(vcpu, KVM_SET_REGS, &regs);
 }
 
-/* The loop as the guest runs it, without the guest: nanoseconds an iteration, the best of all rounds. */
+/* The loop as the guest runs it, without the guest: nanoseconds an iteration, the best of all
+ * rounds. */
 static double measure_native(void)
 {
 	double best = 1e9;
@@ -86,7 +94,8 @@ static double measure_native(void)
 	return best;
 }
 
-/* The same in the guest; it ends early once it is within the limit. Below 0: the guest did not run. */
+/* The same in the guest; it ends early once it is within the limit. Below 0: the guest did not run.
+ */
 static double measure_guest(int vcpu, const struct kvm_run *run, double native)
 {
 	double best = -1;
@@ -124,7 +133,8 @@ int main(void)
 		if (errno == ENOENT || errno == ENODEV || errno == ENXIO)
 			printf("no usable KVM: there is no /dev/kvm on this machine\n");
 		else if (errno == EACCES || errno == EPERM)
-			printf("no usable KVM: no permission to open /dev/kvm (group kvm, or root)\n");
+			printf("no usable KVM: no permission to open /dev/kvm (group kvm, or "
+			       "root)\n");
 		else
 			return no("cannot open /dev/kvm");
 		return 1;
@@ -136,7 +146,8 @@ int main(void)
 	vm = ioctl(kvm, KVM_CREATE_VM, 0);
 	if (vm < 0)
 		return no("cannot create a VM");
-	ram = mmap(NULL, slot.memory_size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	ram = mmap(NULL, slot.memory_size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
+		   0);
 	if (ram == MAP_FAILED)
 		return no("cannot map guest memory");
 	memcpy(ram + CODE_GPA, code, sizeof(code));
@@ -147,7 +158,8 @@ int main(void)
 	if (vcpu < 0)
 		return no("cannot create a vCPU");
 	size = ioctl(kvm, KVM_GET_VCPU_MMAP_SIZE, 0);
-	run = size < 0 ? MAP_FAILED : mmap(NULL, (size_t)size, PROT_READ | PROT_WRITE, MAP_SHARED, vcpu, 0);
+	run = size < 0 ? MAP_FAILED
+		       : mmap(NULL, (size_t)size, PROT_READ | PROT_WRITE, MAP_SHARED, vcpu, 0);
 	if (run == MAP_FAILED)
 		return no("cannot map a vCPU");
 	if (enter_protected_mode(vcpu) < 0)
@@ -159,7 +171,8 @@ int main(void)
 		return no("a vCPU does not run a simple loop");
 	if (guest >= LIMIT * native) {
 		printf("/dev/kvm is not a real KVM: guest kernel code is interpreted "
-		       "(%.0f ns for a loop that takes this machine %.1f)\n", guest, native);
+		       "(%.0f ns for a loop that takes this machine %.1f)\n",
+		       guest, native);
 		return 1;
 	}
 	return 0;

@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What tests there are: programs that meson declares, scripts of tests/check, functions of tests/linux."""
+import dataclasses
+import fnmatch
+import json
+import pathlib
+import re
+import subprocess
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+CHECKS = ROOT / "tests/check"
+LINUX = ROOT / "tests/linux"
+
+# name -> what meson is told and with which compiler; the first is the one that others are variants of
+BUILDS = {
+    "gcc": ("build", "gcc", []),
+    "clang": ("build-clang", "clang", []),
+    "asan": ("build-asan", "gcc", ["-Db_sanitize=address,undefined", "-Db_lundef=false", "-Dstatic=false"]),
+}
+PLAIN = "gcc"
+SLOW = {"asan": 3}
+CMOCKA_CASE = re.compile(r"\bcmocka_unit_test\w*\(\s*(\w+)")
+
+
+def build_dir(build):
+    return ROOT / BUILDS[build][0]
+
+
+def suite_of(suite, build):
+    return suite if build == PLAIN else f"{suite}-{build}"
+
+
+@dataclasses.dataclass
+class Program:
+    """An executable that is one or many tests."""
+    name: str
+    tags: set
+    command: list
+    timeout: float
+    protocol: str = "exitcode"
+    env: dict = dataclasses.field(default_factory=dict)
+    cwd: pathlib.Path | None = None
+    build: str | None = None
+    cases: list = dataclasses.field(default_factory=list)       # what --list can know of them
+
+    def names(self):
+        return [f"{self.name}.{case}" for case in self.cases] or [self.name]
+
+    @property
+    def suite(self):
+        return self.name.split("/")[0]
+
+
+@dataclasses.dataclass
+class Guest:
+    """A function of tests/linux under one build."""
+    name: str
+    tags: set
+    test: object            # harness.Test
+    build: str
+
+    def names(self):
+        return [self.name]
+
+
+class Selection:
+    """--tag and PATTERN."""
+
+    def __init__(self, tags, patterns):
+        self.tags, self.patterns = set(tags), patterns
+        self.everything = not tags and not patterns
+
+    def matches(self, name):
+        if not self.patterns:
+            return True
+        return any(fnmatch.fnmatchcase(name, p) if set(p) & set("*?[") else p in name for p in self.patterns)
+
+    def wants(self, item):
+        if self.tags and not self.tags & item.tags:
+            return False
+        return self.matches(item.name) or any(self.matches(name) for name in item.names())
+
+
+def checks():
+    found = []
+    for path in sorted(CHECKS.iterdir()) if CHECKS.is_dir() else []:
+        if path.is_file() and path.stat().st_mode & 0o100:
+            found.append(Program(f"check/{path.stem}", {"check"}, [str(path)], 120, cwd=ROOT))
+    return found
+
+
+def introspect(directory, what):
+    out = subprocess.run(["meson", "introspect", what, str(directory)], capture_output=True, text=True, check=True)
+    return json.loads(out.stdout)
+
+
+def sources(directory):
+    """Of every target of the build: its C files, by the path of what is built."""
+    found = {}
+    for target in introspect(directory, "--targets"):
+        files = [f for s in target["target_sources"] for f in s.get("sources", []) if f.endswith(".c")]
+        for path in target["filename"]:
+            found[path] = files
+    return found
+
+
+def case_names(files):
+    return [case for f in files for case in CMOCKA_CASE.findall(pathlib.Path(f).read_text(errors="replace"))]
+
+
+def programs():
+    """What meson declares, as it is and under every other build. None while meson knows no build."""
+    base = build_dir(PLAIN)
+    if not (base / "build.ninja").exists():
+        return []
+    by_path = sources(base)
+    found = []
+    for test in introspect(base, "--tests"):
+        suites = [s.split(":", 1)[-1] for s in test["suite"]] or ["unit"]
+        names = case_names(by_path.get(test["cmd"][0], [])) if test["protocol"] == "tap" else []
+        for build in BUILDS:
+            def here(word, build=build):
+                return word.replace(str(base) + "/", str(build_dir(build)) + "/")
+            found.append(Program(
+                f"{suite_of(suites[0], build)}/{test['name']}", set(suites), [here(w) for w in test["cmd"]],
+                test["timeout"] * SLOW.get(build, 1), test["protocol"],
+                {k: here(v) for k, v in test["env"].items()}, test["workdir"], build, names))
+    found.sort(key=lambda p: (list(BUILDS).index(p.build), p.name))
+    return found
+
+
+def guests():
+    """The functions of tests/linux; under the other builds those that ask for it."""
+    sys.path.insert(0, str(LINUX))
+    import harness      # pylint: disable=import-outside-toplevel
+    tests = harness.load(LINUX)
+    return [Guest(f"{suite_of('linux', build)}/{test.name}", {"linux", *test.tags}, test, build)
+            for build in BUILDS for test in tests if build == PLAIN or test.every_build]

@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs test programs of the build tree: within a limit, in a process group of their own, a result a case.
+
+A program whose protocol is TAP (cmocka's CMOCKA_MESSAGE_OUTPUT=TAP) gives a line a case; any other
+one is a single test. Exit code 77 is a skip, its last line the reason.
+"""
+import os
+import re
+import signal
+import subprocess
+import time
+
+from report import Result
+
+SKIPPED = 77
+CASE = re.compile(r"^(not )?ok\b\s*\d*\s*(?:-\s*)?(.*)$")
+PLAN = re.compile(r"^1\.\.(\d+)")
+DIRECTIVE = re.compile(r"#\s*SKIP\b\s*(.*)$", re.I)
+
+SANITIZERS = {
+    "ASAN_OPTIONS": "abort_on_error=1:detect_stack_use_after_return=1:strict_string_checks=1",
+    "UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1",
+    "CMOCKA_MESSAGE_OUTPUT": "TAP",
+}
+
+
+def kill_group(process):
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+
+
+def execute(command, log, timeout, env=None, cwd=None):
+    """Runs it with output to the log. Gives (exit code or None when time ran out, seconds)."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    start = time.monotonic()
+    with open(log, "wb") as out:
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT,
+                                   start_new_session=True, env=env, cwd=cwd)
+        try:
+            code = process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            code = None
+        finally:
+            kill_group(process)
+            process.wait()
+    return code, time.monotonic() - start
+
+
+def ending(code, timeout):
+    if code is None:
+        return f"not done after {timeout:g} s"
+    if code < 0:
+        return f"ended by {signal.Signals(-code).name}"
+    return f"exit code {code}"
+
+
+def run_program(program, log):
+    """All results of one program (plan.Program)."""
+    env = {**os.environ, **SANITIZERS, **program.env}
+    code, seconds = execute(program.command, log, program.timeout, env, program.cwd)
+    text = log.read_text(errors="replace")
+    if code == SKIPPED:
+        lines = [line for line in text.splitlines() if line.strip()]
+        return [Result(program.name, "skip", seconds, lines[-1] if lines else "no reason given")]
+    if program.protocol != "tap":
+        if code == 0:
+            return [Result(program.name, "ok", seconds)]
+        return [Result(program.name, "FAIL", seconds, ending(code, program.timeout), log)]
+    return cases(program, text, code, seconds, log)
+
+
+def cases(program, text, code, seconds, log):
+    results, planned, notes = [], 0, []
+    for line in text.splitlines():
+        plan, case = PLAN.match(line), CASE.match(line)
+        if plan:
+            planned += int(plan[1])
+        if not case:
+            notes.append(line)
+            if results and results[-1].status == "FAIL":
+                results[-1].tail += line + "\n"
+            continue
+        label = case[2].strip()
+        skipped = DIRECTIVE.search(label)
+        name = program.name + "." + (DIRECTIVE.sub("", label).strip() or (skipped and skipped[1]) or "?")
+        if skipped:
+            results.append(Result(name, "skip", 0, skipped[1] or "no reason given"))
+        elif case[1]:
+            # what it printed before its line belongs to it as well as what follows
+            results.append(Result(name, "FAIL", 0, "", log, "\n".join(notes[-10:]) + "\n"))
+        else:
+            results.append(Result(name, "ok"))
+        notes = []
+    if results:
+        results[0].seconds = seconds
+    failed = any(r.status == "FAIL" for r in results)
+    if code != 0 and not failed:
+        results.append(Result(program.name, "FAIL", seconds, ending(code, program.timeout), log))
+    elif not results or len(results) != planned:
+        reason = f"{len(results)} of {planned} cases reported"
+        results.append(Result(program.name, "FAIL", seconds, reason, log))
+    return results
