@@ -66,6 +66,7 @@ init_build()
 		init_tmp=$(mktemp -d "$cache/tmp.XXXXXX")
 		sh "$guest/init/build.sh" "$init_tmp/init"
 		publish "$init_tmp" "$init_out"
+		prune "$cache"
 	fi
 	touch "$init_out"
 	echo "$init_out/init"

@@ -19,16 +19,19 @@ deps_of()
 	guest)
 		echo gcc libc6-dev busybox-static e2fsprogs cpio gzip xz-utils kmod
 		;;
+	disk)
+		# has qemu-storage-daemon
+		echo qemu-system-common
+		;;
 	test)
-		# qemu-system-common has qemu-storage-daemon
 		echo qemu-system-x86 qemu-system-common python3 clang libclang-rt-14-dev
 		;;
 	lab)
 		# its kernel is fetched and unpacked, never installed
-		echo qemu-system-x86 busybox-static cpio gzip xz-utils kmod
+		echo qemu-system-x86 python3 busybox-static cpio gzip xz-utils kmod
 		;;
 	*)
-		echo "deps.sh: no purpose '$1' (build, kernel, guest, test, lab)" >&2
+		echo "deps.sh: no purpose '$1' (build, kernel, guest, disk, test, lab)" >&2
 		return 1
 		;;
 	esac

@@ -1,0 +1,166 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# try.sh [--shell]: from a fresh Debian bookworm to a Linux guest whose RAM is shared memory and whose
+# disk is served by another process over vhost-user; proves that the guest read and wrote that disk.
+#
+# Two parts: the first prepares (packages, build, kernel, disk image), on this machine. The second
+# boots; where this machine's KVM is not a real one, it runs in the lab (tests/lab/lab), which has
+# the same files.
+set -eu
+guest=$(cd "$(dirname "$0")" && pwd)
+. "$guest/common.sh"
+top=${guest%/*}
+
+written=8M
+limit=300 # seconds that a guest without a user gets
+
+usage()
+{
+	echo "usage: try.sh [--shell]" >&2
+	exit 2
+}
+
+step()
+{
+	printf '\n== %s\n' "$*"
+}
+
+# ---- The second part: boot PROGRAM IMAGE INIT MODE ----
+
+clean_up()
+{
+	if [ -n "$daemon" ]; then
+		kill "$daemon" 2>/dev/null || :
+		wait "$daemon" || :
+	fi
+	rm -rf "$work"
+}
+
+start_daemon()
+{
+	set -- qemu-storage-daemon \
+		--blockdev driver=file,node-name=file,filename=disk.img \
+		--blockdev driver=raw,node-name=disk,file=file \
+		--export type=vhost-user-blk,id=blk,node-name=disk,addr.type=unix,addr.path=blk.sock,writable=on
+	step "a disk daemon"
+	echo "$ $*"
+	# its options are obeyed in order: when its monitor greets, the socket listens
+	mkfifo greeting
+	"$@" --chardev stdio,id=monitor --monitor chardev=monitor </dev/null >greeting &
+	daemon=$!
+	read -r _ <greeting || die "the disk daemon did not start"
+}
+
+# What the guest must have written, computed here; what is in the file, read past the guest
+check_outside()
+{
+	want=$("$init" stream=$written | sha256sum)
+	have=$(debugfs -R "cat /data/written" disk.img 2>/dev/null | sha256sum)
+	step "from outside"
+	echo "sha256 of /data/written in disk.img:           ${have%% *}"
+	echo "sha256 of what the guest was told to write:    ${want%% *}"
+	[ "$have" = "$want" ] || die "the disk does not hold what the guest wrote"
+	e2fsck -fn disk.img >fsck.log 2>&1 || {
+		cat fsck.log
+		die "the guest left a damaged file system"
+	}
+	echo "e2fsck: clean"
+}
+
+run_guest()
+{
+	step "the guest"
+	printf '$ minivmm'
+	for word; do
+		case $word in
+		*' '*) printf " '%s'" "$word" ;;
+		*) printf ' %s' "$word" ;;
+		esac
+	done
+	echo
+	if [ "$mode" = shell ]; then
+		status=0
+		"$program" "$@" || status=$?
+		return "$status"
+	fi
+	{
+		status=0
+		timeout -k 10 "$limit" "$program" "$@" </dev/null || status=$?
+		echo "$status" >status
+	} 2>&1 | tee console
+	grep -aq '^minivmm-init: ok' console || die "the guest's init did not reach its end"
+	return "$(cat status)"
+}
+
+boot()
+{
+	program=$1
+	image=$2
+	init=$3
+	mode=$4
+	PATH=$PATH:/usr/sbin:/sbin
+	daemon=
+	work=$(mktemp -d)
+	trap clean_up EXIT
+	trap 'exit 130' INT
+	trap 'exit 143' HUP TERM
+	cd "$work"
+
+	cp --sparse=always "$image" disk.img
+	if debugfs -R "stat /data/written" disk.img 2>/dev/null | grep -q Inode; then
+		die "the image was written before"
+	fi
+	start_daemon
+	verbs="verify cpus mem write=$written drop-caches check-written=$written"
+	case $mode in
+	shell) verbs="verify write=$written shell poweroff" ;;
+	*) verbs="$verbs poweroff" ;;
+	esac
+	status=0
+	run_guest --mem-backend=shm --vhost-user blk.sock --on-reset=exit --boot-report boot-report \
+		--append "-- $verbs" || status=$?
+	[ "$status" = 0 ] || die "minivmm ended with $status"
+	check_outside
+	step "the boot report"
+	cat boot-report
+	step "done: booted, read, wrote, powered off"
+}
+
+if [ "${1:-}" = --boot ] && [ $# = 5 ]; then
+	shift
+	boot "$@"
+	exit 0
+fi
+
+# ---- The first part ----
+
+mode=proof
+case $#:${1:-} in
+0:) ;;
+1:--shell) mode=shell ;;
+*) usage ;;
+esac
+
+step "packages"
+need build guest disk
+echo "all there"
+
+step "build"
+cd "$top"
+[ -f build/build.ninja ] || meson setup build
+ninja -C build vmm/minivmm
+
+step "a kernel, a disk image"
+sh "$guest/kernel.sh" --link "$top/build/guest" tiny
+image=$(sh "$guest/image.sh")
+echo "$image"
+set -- --boot "$top/build/vmm/minivmm" "$image" "$(init_build)" "$mode"
+
+step "KVM"
+if reason=$(sh "$top/tests/lab/kvm-probe"); then
+	echo "real"
+	exec sh "$guest/try.sh" "$@"
+fi
+echo "$reason; so the rest happens in the lab, an emulated machine with a real kvm_amd."
+need lab
+exec "$top/tests/lab/lab" -- sh "$guest/try.sh" "$@"
