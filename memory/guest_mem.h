@@ -3,7 +3,7 @@
  * Guest RAM: nothing but shared-memory fds, always MAP_SHARED.
  *
  * RAM lies below 3 GiB and, what does not fit there, above 4 GiB. Anonymous kinds (shm without a
- * name, memfd) have one fd for each region; a named shm object or a file is one object with the
+ * name, memfd) have one object for each region; a named shm object or a file is one object with the
  * high part at offset 3 GiB. struct guest_mem is built before the first vCPU runs and constant
  * afterwards, hence read without a lock in every thread. It owns fds and mappings.
  */
@@ -11,6 +11,7 @@
 #define MEMORY_GUEST_MEM_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "base/err.h"
@@ -19,14 +20,15 @@
 
 #define MEM_LOW_END	GIB(3)	/* RAM below ends here at the latest; then comes the PCI hole */
 #define MEM_HIGH_START	GIB(4)
+#define MEM_SIZE_MAX	GIB(32768)	/* a quarter of what a process can address */
 
 enum { MEM_REGIONS_MAX = 2 };
 
 struct mem_region {
 	uint64_t gpa;		/* first guest-physical address */
 	uint64_t size;		/* bytes, a multiple of page_size */
-	uint8_t *host;		/* where this process has it mapped */
-	int fd;			/* the shared object; daemons get it */
+	uint8_t *host;		/* where this process has it mapped; on a 2 MiB boundary if that large */
+	int fd;			/* the shared object; daemons get it. One fd a region, also for one object */
 	uint64_t fd_offset;	/* of this region in the object */
 	uint32_t slot;		/* KVM memory slot number */
 };
@@ -36,15 +38,26 @@ struct guest_mem {
 	unsigned count;
 	uint64_t size;			/* of all regions */
 	struct mem_backing backing;	/* what was got: kind, page size, name to remove */
+	bool discard;			/* free the object's blocks at the end */
+	bool has_pool;			/* pages come from a hugetlb pool, whose count of free ones is ... */
+	int pool_fd;			/* ... here; owned */
 };
 
 /*
- * Allocates and maps @size bytes of RAM as @o says. What can be known now is said now: mount and
- * free size of /dev/shm, huge pages, limits. 0, or -errno with @e set and nothing left behind.
+ * Allocates and maps @size bytes of RAM as @o (checked by mem_options_parse) says. What can be known
+ * now is said now: mount and free size of /dev/shm, huge pages, limits. Set-up, before threads and
+ * filters. 0, or -errno with @e set and nothing left behind.
  */
 int guest_mem_init(struct guest_mem *m, const struct mem_options *o, uint64_t size, struct err *e);
 /* Unmaps, closes, removes a named object. Works on a zeroed or failed struct, twice. */
 void guest_mem_fini(struct guest_mem *m);
+
+/*
+ * Removes the name of a named object and nothing else; safe in a signal handler, and in a process
+ * forked after guest_mem_init that outlives this one (it has the fd and the name). Harmless without
+ * a name, after guest_mem_fini, and twice: a name that came to be another object's is left alone.
+ */
+void guest_mem_unlink(const struct guest_mem *m);
 
 /* Host address of [gpa, gpa + len) when one region holds all of it, else NULL. The only door from
  * a guest address to a pointer. Only before the first vCPU runs: later a daemon may have
@@ -53,5 +66,13 @@ void *mem_ptr(const struct guest_mem *m, uint64_t gpa, uint64_t len);
 
 /* Reads RAM through its fd. 0, -EFAULT when no region holds the range, -errno when the read fails. */
 int guest_mem_pread(const struct guest_mem *m, uint64_t gpa, void *buf, size_t len);
+
+/*
+ * After KVM_RUN failed with EFAULT: whether the host has no memory left for an untouched page of RAM
+ * (file system full, huge page pool empty), or somebody cut the object off; @e then has the sentence.
+ * False when RAM is not the cause. Any thread whose filter allows fstat, fstatfs and pread; not for
+ * a signal handler.
+ */
+bool guest_mem_exhausted(const struct guest_mem *m, struct err *e);
 
 #endif
