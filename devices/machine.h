@@ -5,7 +5,8 @@
  *
  * Threads: device code runs under machine.lock, in the loop or in a vCPU's exit. A vCPU may only
  * use what is marked "any"; all else needs system calls that its filter forbids and is done in the
- * loop: post a job, or, when the guest must not run on before it is done, machine_run_in_loop.
+ * loop (or at set-up, before the loop runs): post a job, or, when the guest must not run on before
+ * it is done, machine_run_in_loop. Operations that return int give 0 or -errno.
  */
 #ifndef DEVICES_MACHINE_H
 #define DEVICES_MACHINE_H
@@ -22,8 +23,12 @@ struct machine_ops {
 	/* Loop. Connects an eventfd to an interrupt: each signal raises @gsi. With @resample >= 0 the
 	 * line is level-triggered: it stays up until the guest's EOI, which signals @resample. */
 	int (*irqfd_add)(void *ctx, unsigned gsi, int eventfd, int resample);
+	/* Loop. Undoes it, which takes milliseconds. Closing the eventfd does the same without a wait,
+	 * so a device's fini only closes. */
 	void (*irqfd_del)(void *ctx, unsigned gsi, int eventfd);
-	/* Loop. Sets where MSI number @gsi goes; @enabled false: nowhere. Takes effect before it returns. */
+	/* Loop. Sets where MSI number @gsi goes; @enabled false (and at first): nowhere. Takes effect
+	 * before it returns. Address and data are the guest's words: what the kernel refuses is an
+	 * error here, leaves the MSI going nowhere and disturbs no other. */
 	int (*msi_route)(void *ctx, unsigned gsi, bool enabled, uint64_t address, uint32_t data);
 	/* Loop. A guest write of any value and @size bytes (0: any size) at @addr signals @eventfd
 	 * instead of leaving the kernel. */
@@ -31,7 +36,7 @@ struct machine_ops {
 	void (*ioeventfd_del)(void *ctx, bool port, uint64_t addr, unsigned size, int eventfd);
 	/* Loop. Sets memory slot @slot to [gpa, gpa + size) backed by @host; size 0 removes it. */
 	int (*slot_set)(void *ctx, unsigned slot, uint64_t gpa, uint64_t size, void *host);
-	/* Any. The guest asked to be reset (machine_request) or ended; see below. */
+	/* Any. The guest asked for one of enum machine_request. Returns at once. */
 	void (*request)(void *ctx, int request, unsigned value);
 	/* Any. True in a vCPU's exit, false in the loop (and in tests, unless they say otherwise). */
 	bool (*in_vcpu)(void *ctx);
@@ -51,6 +56,7 @@ enum {
 	MACHINE_GSI_MSI_FIRST = 24,	/* MSI numbers begin behind the IOAPIC's pins */
 	MACHINE_GSI_MAX = 1024,
 	MACHINE_SLOT_WINDOW_FIRST = 8,	/* slots below are RAM's */
+	MACHINE_SLOT_MAX = 509,		/* what every KVM for x86-64 has */
 };
 
 struct machine {
@@ -60,23 +66,30 @@ struct machine {
 	struct loop *loop;
 	struct guest_mem *mem;
 	struct bus pio, mmio;
-	unsigned next_gsi;		/* MSI numbers given out so far */
-	unsigned next_slot;
+	unsigned next_gsi;		/* MSI number given out next */
+	unsigned next_slot;		/* memory slot given out next */
 };
 
-/* @ops, @ctx, @loop and @mem are borrowed until machine_fini; @loop takes machine.lock around callbacks. */
+/*
+ * @ops, @ctx, @loop and @mem (may be NULL: no RAM) are borrowed until machine_fini. The caller gives
+ * machine.lock to loop_init, so that the loop takes it around callbacks; the loop may be initialised
+ * after this.
+ */
 void machine_init(struct machine *m, const struct machine_ops *ops, void *ctx,
 		  struct loop *loop, struct guest_mem *mem);
 void machine_fini(struct machine *m);
 
-/* Set-up. An MSI number of its own for one vector, never given back; -ENOSPC when there is none left. */
+/* Under the lock. An MSI number of its own for one vector, kept for the machine's life; -ENOSPC
+ * when there is none left. */
 int machine_alloc_gsi(struct machine *m);
-/* Set-up. A memory slot number for one window; -ENOSPC when there is none left. */
+/* Under the lock. A memory slot number for one window; -ENOSPC when there is none left. */
 int machine_alloc_slot(struct machine *m);
 
 /*
- * Runs @job in the loop; in a vCPU's exit the exit does not end before it has run (the wait is
- * without the lock, after the device code returned). In the loop it runs at once.
+ * Any thread, under the lock. Runs @job in the loop: called in the loop it runs at once; called in a
+ * vCPU's exit, the exit does not end before it has run (the wait is without the lock, after the
+ * device code returned). A job waits for one thing only: it brings the outside in line with the
+ * device's state of the moment it runs, because a second request while it is posted adds nothing.
  */
 void machine_run_in_loop(struct machine *m, struct loop_job *job);
 
