@@ -58,7 +58,7 @@ enum vu_protocol_feature {
 
 enum {
 	VU_F_LOG_ALL = 26,		/* virtio feature bit: dirty logging */
-	VU_F_PROTOCOL_FEATURES = 30,	/* virtio feature bit: gate of the above; never shown to a guest */
+	VU_F_PROTOCOL_FEATURES = 30,	/* virtio feature bit: gate of the above, not for guests */
 	VU_MEM_TABLE_MAX = 8,		/* regions in one SET_MEM_TABLE */
 	VU_CONFIG_MAX = 256,		/* bytes of config space in one message */
 	VU_VRING_IDX_MASK = 0xff,
@@ -151,12 +151,13 @@ extern const struct vu_msg_type vu_backend_msg_types[VU_BACKEND_REQUEST_END];
 const char *vu_request_name(uint32_t request);
 const char *vu_backend_request_name(uint32_t request);
 
-/* One row a protocol feature: implemented by our front end, by our backend library, or why never. */
+/* One row a protocol feature: implemented by front end, by backend library, or why never. */
 struct vu_feature {
 	const char *name;	/* without VHOST_USER_PROTOCOL_F_ */
-	bool frontend, backend;	/* acked by the front end / offered by the backend library when offered to it */
+	bool frontend;		/* the front end acks it when a daemon offers it */
+	bool backend;		/* the backend library offers it */
 	uint64_t needs;		/* mask of features without which this one is not acked */
-	const char *why_not;	/* when the front end never acks it: the reason, a sentence for the manual */
+	const char *why_not;	/* when the front end never acks it: why, for the manual */
 };
 
 extern const struct vu_feature vu_features[VU_PF_END];

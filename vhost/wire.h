@@ -11,8 +11,10 @@
 #include "base/err.h"
 #include "vhost/proto.h"
 
+enum { VU_CHANNEL_QUEUE = 256 };	/* most messages that wait to be sent */
+
 struct vu_channel {
-	int sock;			/* non-blocking, owned */
+	int sock;			/* non-blocking, owned; -1 when there is none */
 	struct vu_msg in;		/* being received */
 	size_t in_at;			/* bytes of header and payload received so far */
 	struct vu_out *out, **out_end;	/* queued for sending, in order */
@@ -22,18 +24,21 @@ struct vu_channel {
 
 /* Takes *@sock and makes it non-blocking. */
 void vu_channel_init(struct vu_channel *c, int *sock);
-/* Closes the socket, the queued and half-received messages' fds. Works twice. */
+/* Closes the socket, the queued and half-received messages' fds. Works twice, and on a zeroed
+ * struct (which owns nothing: out_end NULL tells). */
 void vu_channel_fini(struct vu_channel *c);
 
 /*
  * Queues a copy of @m (header.size bytes of payload; fds are duplicated) and sends what the socket
- * takes. 0, -ENOBUFS when 256 messages wait already, or the socket's -errno.
+ * takes. 0, -ENOBUFS when VU_CHANNEL_QUEUE messages wait already, or the socket's -errno.
  */
 int vu_channel_send(struct vu_channel *c, const struct vu_msg *m);
-/* Sends more of what waits. 0 or -errno. */
+/* Sends more of what waits. 0 (also when the socket takes no more now) or -errno. */
 int vu_channel_flush(struct vu_channel *c);
 /* Whether something waits to be sent (watch for EPOLLOUT). */
 bool vu_channel_pending(const struct vu_channel *c);
+/* Forgets what waits to be sent and closes its fds. */
+void vu_channel_discard(struct vu_channel *c);
 
 /*
  * Receives one whole message into *@ret. 1: got one, its fds belong to the caller (vu_msg_close_fds
@@ -43,11 +48,20 @@ bool vu_channel_pending(const struct vu_channel *c);
  */
 int vu_channel_recv(struct vu_channel *c, struct vu_msg *ret, struct err *e);
 
-/* Checks a received request against @types (vu_msg_types on a back end, vu_backend_msg_types on a
- * front end). 0 or -EPROTO with @e naming message and field. */
-int vu_msg_check_request(const struct vu_msg *m, const struct vu_msg_type *types, unsigned n_types, struct err *e);
-/* Checks a received reply to request @id. Exact flags 0x5, id, size, fds. */
-int vu_msg_check_reply(const struct vu_msg *m, uint32_t id, const struct vu_msg_type *types, struct err *e);
+/*
+ * Checks a received request against @types (vu_msg_types on a back end, vu_backend_msg_types on a
+ * front end), @e naming message and field: flags (exactly version 1, need_reply at will), id, size
+ * and number of fds. 0; -EPROTO when the flags are wrong, the stream cannot be trusted then;
+ * -ENOSYS when the id is in no row; -EINVAL when the message is not what its row says.
+ */
+int vu_msg_check_request(const struct vu_msg *m, const struct vu_msg_type *types, unsigned n_types,
+			 struct err *e);
+/*
+ * Checks a received reply to request @id (a row of @types): flags exactly 0x5, id, size, fds. What
+ * a request without a reply of its own gets is the u64 of REPLY_ACK. 0 or -EPROTO with @e.
+ */
+int vu_msg_check_reply(const struct vu_msg *m, uint32_t id, const struct vu_msg_type *types,
+		       struct err *e);
 
 /* Closes the fds a received message still owns. */
 void vu_msg_close_fds(struct vu_msg *m);
