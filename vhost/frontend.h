@@ -3,14 +3,20 @@
  * The vhost-user front end: one connection to one daemon.
  *
  * Theory of operation. Everything is a request in a queue, sent in order, each with a deadline;
- * answers arrive in order and call the request's continuation. Nothing here ever waits. Where the
- * protocol needs an answer and the daemon lacks REPLY_ACK, a GET_FEATURES follows as a barrier. A
- * missed deadline, a malformed answer or the end of the stream makes the connection GONE:
- * the owner is told once, by name of the device, the socket and the request. All in the loop
- * thread, under the device lock. A daemon owns the guest, never this process: every byte is checked.
+ * answers arrive in order and call the request's continuation. Nothing here ever waits. With
+ * REPLY_ACK every request without an answer of its own asks for one, so a refusal is always seen;
+ * where the daemon lacks it, a GET_FEATURES follows as a barrier. A missed deadline, a malformed
+ * answer, a refusal or the end of the stream makes the connection GONE: the owner is told once, by
+ * name of the device, the socket and the request. All in the loop thread, under the device lock. A
+ * daemon owns the guest, never this process: every byte is checked.
  *
  *     connecting -> ready -> starting -> running -> stopping -> ready
  *          \___________\________\__________\___________\-----> gone
+ *
+ * When a daemon is known to touch guest memory no more: it ended the connection (and so gave up
+ * its rings), or its process ended (pidfd). A connection that is lost for another reason is shut
+ * down in our direction only: a daemon that wakes up later reads the end of the stream, ends the
+ * connection in turn, and that is seen as well.
  */
 #ifndef VHOST_FRONTEND_H
 #define VHOST_FRONTEND_H
@@ -19,6 +25,7 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "base/log.h"
 #include "base/loop.h"
 #include "memory/guest_mem.h"
 #include "vhost/proto.h"
@@ -26,15 +33,39 @@
 
 enum vu_state { VU_CONNECTING, VU_READY, VU_STARTING, VU_RUNNING, VU_STOPPING, VU_GONE, VU_STATES };
 
-enum { VU_RINGS_MAX = 64, VU_DEADLINE_MS = 10000 };
+enum { VU_RINGS_MAX = 64, VU_DEADLINE_MS = 10000, VU_PENDING_MAX = 20 };
+
+/*
+ * Virtio feature bits of a daemon that no guest sees: bit 30 is between daemon and front end;
+ * dirty logging (26), addresses through an IOMMU (33) and data in a notification (38: kicks are
+ * eventfds) are nothing this front end can serve.
+ */
+#define VU_F_HIDDEN (BIT64(VU_F_PROTOCOL_FEATURES) | BIT64(VU_F_LOG_ALL) | BIT64(33) | BIT64(38))
+
+struct vu_frontend;
+struct vu_step;
+struct vu_pending;
+
+/* The answer to a request is here and well-formed. 0, or -EPROTO with @e when it cannot be. */
+typedef int vu_answer(struct vu_frontend *f, const struct vu_pending *p, const struct vu_msg *m,
+		      struct err *e);
+
+/* A request that waits for its answer. */
+struct vu_pending {
+	uint32_t request;
+	unsigned at;		/* ring, or offset in config */
+	unsigned len;		/* of config */
+	vu_answer *answer;	/* NULL: the u64 of REPLY_ACK must be 0 */
+};
 
 /* One ring, as the guest's driver latched it. Addresses are guest-physical. */
 struct vu_ring {
 	bool enabled;			/* rings that are not are skipped */
 	uint16_t size;			/* entries */
-	uint16_t base;			/* avail index to start at; after a stop, where it stopped */
+	uint32_t base;			/* 0: a fresh ring; after a stop, where it stopped: a
+					 * split ring's avail index, else opaque */
 	uint64_t desc, avail, used;
-	int kick, call;			/* borrowed eventfds; the owner keeps them until stopped or gone */
+	int kick, call;			/* eventfds, borrowed until stopped or gone; -1: none */
 };
 
 /* How the owner hears of things. Called in the loop, never from inside a vu_frontend_* call. */
@@ -43,14 +74,18 @@ struct vu_frontend_ops {
 	void (*ready)(void *arg);
 	/* Every ring is started and enabled. */
 	void (*started)(void *arg);
-	/* Every ring is stopped: the daemon touches them no more; ring.base is where each stopped. */
+	/* Every ring is stopped, the device reset: the daemon touches guest memory no more;
+	 * ring.base is where each ring stopped. */
 	void (*stopped)(void *arg);
-	/* The connection is lost; @why is one sentence. @daemon_dead false: the daemon missed a deadline
-	 * and may still write guest memory; `dead` follows when its process has ended. */
+	/* The connection is lost; @why is one sentence. @daemon_dead false: the daemon may still
+	 * write guest memory; `dead` follows when it has ended, or has ended the connection. */
 	void (*lost)(void *arg, const char *why, bool daemon_dead);
 	void (*dead)(void *arg);
 	/* CONFIG_CHANGE_MSG was answered and the config read anew. */
 	void (*config_changed)(void *arg);
+	/* The daemon reports that it cannot go on with one of its rings (SET_VRING_ERR's eventfd);
+	 * logged here already. May be NULL. */
+	void (*ring_error)(void *arg);
 };
 
 struct vu_frontend_params {
@@ -63,58 +98,87 @@ struct vu_frontend_params {
 
 struct vu_frontend {
 	struct loop *loop;
-	struct guest_mem *mem;
+	const struct guest_mem *mem;
 	const struct vu_frontend_ops *ops;
 	void *arg;
 	struct vu_frontend_params params;
 	enum vu_state state;
 
-	uint64_t features;		/* virtio features offered, without bit 30 */
+	uint64_t features;		/* virtio features offered, without those of VU_F_HIDDEN */
 	uint64_t acked;			/* by the guest */
 	uint64_t protocol_offered, protocol;	/* offered; acked = offered and implemented */
 	bool has_protocol;		/* bit 30 was offered */
-	unsigned queues_max;		/* GET_QUEUE_NUM, or what a daemon without MQ has: UINT_MAX = unknown */
+	unsigned queues_max;		/* GET_QUEUE_NUM; without MQ UINT_MAX = unknown */
 	uint64_t slots_max;		/* memory regions the daemon takes */
 	uint8_t config[VU_CONFIG_MAX];	/* cache of params.config_size bytes */
 
 	struct vu_ring rings[VU_RINGS_MAX];
 	unsigned n_rings;
-	/* private below; see frontend.c */
+
+	/* private below; see frontend_private.h */
 	struct vu_channel channel;	/* main */
 	struct loop_watch watch;
+	struct vu_pending pending[VU_PENDING_MAX];	/* unanswered; oldest at pending_at */
+	unsigned pending_at, n_pending;
+	struct loop_timer deadline;	/* of the oldest */
+	const struct vu_step *script, *step;	/* what is being done and where; NULL: nothing */
+	void (*complete)(struct vu_frontend *f);	/* its end, everything answered */
+	unsigned script_ring;		/* ring the step is at */
+	uint64_t script_rings;		/* mask of rings the script works on */
+	bool hold;			/* the step's answer decides about the next */
+	bool barrier_due;		/* something was sent that has no answer */
+	uint32_t last_request;		/* sent, for messages */
+	int lent;			/* fd made for a message to be sent, closed after it; -1 */
+
 	struct vu_channel back;		/* back channel: the daemon's requests */
 	struct loop_watch back_watch;
-	struct vu_pending *pending, **pending_end;
-	unsigned n_pending;
-	struct loop_timer deadline;
+	struct misuse back_misuse;	/* unknown or refused back-channel requests */
+
 	struct vu_mem_region shadow[MEM_REGIONS_MAX];	/* what this daemon's table holds */
 	unsigned n_shadow;
+	uint64_t started;		/* mask of rings that got SET_VRING_KICK */
+	int ring_err;			/* eventfd of SET_VRING_ERR, all rings' */
+	struct loop_watch ring_err_watch;
+	struct misuse ring_errors;
+
+	uint64_t config_dirty[VU_CONFIG_MAX / 64];	/* bytes the guest wrote, not sent yet */
+	bool config_stale;		/* the daemon says its config changed */
+	bool config_busy;		/* a GET_CONFIG or SET_CONFIG is unanswered */
+	struct misuse config_refused;
+
 	int pidfd;			/* of the daemon, when it can be known; -1 */
 	struct loop_watch pid_watch;
-	struct misuse back_misuse;	/* unknown or refused back-channel requests */
-	bool stop_wanted;		/* stop arrived while starting */
+	unsigned discarded;		/* reads thrown away since the connection was lost */
 	struct loop_job notice;		/* delivers ops calls outside the caller's stack */
-	unsigned notices;
-	char why[256];
+	unsigned notices;		/* mask of what is to be told */
+	char why[384];
 	bool daemon_dead;
 };
 
 /*
- * Takes the connected *@sock and begins to negotiate; ops->ready or ops->lost follows. @mem, @loop,
- * @ops and @arg are borrowed until vu_frontend_fini. 0 or -errno with @e.
+ * Takes the connected *@sock (also when it fails) and begins to negotiate; ops->ready or ops->lost
+ * follows. @mem, @loop, @ops and @arg are borrowed until vu_frontend_fini. 0 or -errno with @e.
  */
-int vu_frontend_init(struct vu_frontend *f, struct loop *loop, struct guest_mem *mem, int *sock,
-		     const struct vu_frontend_params *p, const struct vu_frontend_ops *ops, void *arg,
-		     struct err *e);
-/* Closes everything at once, calls nobody. Works on a zeroed struct, twice. */
+int vu_frontend_init(struct vu_frontend *f, struct loop *loop, const struct guest_mem *mem,
+		     int *sock, const struct vu_frontend_params *p,
+		     const struct vu_frontend_ops *ops, void *arg, struct err *e);
+/* Closes everything at once, calls nobody. Works on a zeroed struct, twice, and in ops calls. */
 void vu_frontend_fini(struct vu_frontend *f);
 
-/* READY: hands over features, memory table and the enabled ones of f->rings[0..n_rings). -EINVAL
- * when an address is not in RAM. `started` or `lost` follows. */
+/*
+ * READY: hands over features, memory table and the enabled ones of f->rings[0..n_rings); `started`
+ * or `lost` follows. A ring whose desc is 0 counts as not enabled. -EINVAL when a ring is not what
+ * the daemon can serve: size, index, or an address outside RAM; -EBUSY in another state. Nothing
+ * was sent then.
+ */
 int vu_frontend_start(struct vu_frontend *f, uint64_t acked, struct err *e);
-/* STARTING or RUNNING: stops every ring; `stopped` or `lost` follows. */
+/*
+ * STARTING or RUNNING: stops every ring and resets the device; `stopped` or `lost` follows. READY:
+ * `stopped` follows. STOPPING and GONE: nothing, what follows is under way already.
+ */
 void vu_frontend_stop(struct vu_frontend *f);
-/* Guest wrote config space: SET_CONFIG of the cache's bytes [off, off + len). */
+/* Guest wrote config space: SET_CONFIG of the cache's bytes [off, off + len). What is beyond the
+ * config or comes while connecting is dropped. Any number of writes costs no memory. */
 void vu_frontend_config_write(struct vu_frontend *f, unsigned off, unsigned len);
 
 /* "running", for reports and errors. */

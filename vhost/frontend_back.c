@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The back channel: the daemon's own requests ("Back-end communication").
+ *
+ * Each is answered before anything it makes due is sent on the main channel: a daemon may wait for
+ * the answer and read nothing else meanwhile. A request that is refused is an outcome and the
+ * channel goes on; one whose framing is wrong ends the channel, not the device. While an answer
+ * does not fit into the socket nothing more is read, so a daemon cannot make us queue.
+ */
+#include <errno.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+
+#include "base/fd.h"
+#include "base/log.h"
+#include "base/range.h"
+#include "vhost/frontend_private.h"
+
+enum { BATCH = 16 };	/* requests served before the loop goes on to others */
+
+typedef int back_serve(struct vu_frontend *f, struct vu_msg *m, struct err *e);
+
+static int config_change(struct vu_frontend *f, struct vu_msg *m, struct err *e)
+{
+	(void)m;
+	(void)e;
+	f->config_stale = true;
+	return 0;
+}
+
+/* A request without a row here is refused. */
+static back_serve *const serve[VU_BACKEND_REQUEST_END] = {
+	[VU_BACKEND_CONFIG_CHANGE_MSG] = config_change,
+};
+
+/* 0 or the reason to refuse @m. -EPROTO: the channel cannot be trusted any more. */
+static int handle(struct vu_frontend *f, struct vu_msg *m, struct err *e)
+{
+	uint32_t id = m->header.request;
+	int r = vu_msg_check_request(m, vu_backend_msg_types, VU_BACKEND_REQUEST_END, e);
+
+	if (r < 0)
+		return r;
+	if (!(f->protocol & BIT64(vu_backend_msg_types[id].feature)) || !serve[id])
+		return err_set(e, -EOPNOTSUPP, "%s was not negotiated",
+			       vu_backend_request_name(id));
+	return serve[id](f, m, e);
+}
+
+static bool wants_answer(const struct vu_frontend *f, const struct vu_header *h)
+{
+	if (h->request < VU_BACKEND_REQUEST_END && vu_backend_msg_types[h->request].replies)
+		return true;
+	return vu_has(f, VU_PF_REPLY_ACK) && h->flags & VU_FLAG_NEED_REPLY;
+}
+
+static int answer(struct vu_frontend *f, const struct vu_header *h, bool refused)
+{
+	struct vu_msg m = {
+		.header = { .request = h->request, .flags = VU_FLAG_VERSION | VU_FLAG_REPLY,
+			    .size = sizeof(m.payload.u64) },
+		.payload.u64 = refused,
+	};
+
+	return vu_channel_send(&f->back, &m);
+}
+
+static void close_channel(struct vu_frontend *f, const char *why)
+{
+	log_warn("%s (socket %s): back channel closed, the daemon's notifications are lost: %s",
+		 f->params.name, f->params.socket, why);
+	vu_back_fini(f);
+}
+
+/* One request. False when the channel is closed or has nothing more. */
+static bool serve_one(struct vu_frontend *f)
+{
+	struct vu_msg m;
+	struct err e;
+	int r = vu_channel_recv(&f->back, &m, &e);
+
+	if (r == 0)
+		return false;
+	if (r < 0) {
+		close_channel(f, e.msg);
+		return false;
+	}
+	log_debug("%s: back < %s, %u bytes, %zu fds", f->params.name,
+		  vu_backend_request_name(m.header.request), m.header.size, m.nfds);
+	r = handle(f, &m, &e);
+	vu_msg_close_fds(&m);
+	if (r == -EPROTO) {
+		close_channel(f, e.msg);
+		return false;
+	}
+	if (r < 0 && misuse_first(&f->back_misuse))
+		log_warn("%s (socket %s): refused a request of the daemon: %s", f->params.name,
+			 f->params.socket, e.msg);
+	if (wants_answer(f, &m.header))
+		r = answer(f, &m.header, r < 0);
+	else
+		r = 0;
+	if (r < 0)
+		close_channel(f, strerror(-r));
+	return r == 0;
+}
+
+static void back_ready(void *arg, uint32_t events)
+{
+	struct vu_frontend *f = arg;
+
+	if (events & EPOLLOUT) {
+		int r = vu_channel_flush(&f->back);
+
+		if (r < 0)
+			close_channel(f, strerror(-r));
+	}
+	for (int i = 0; i < BATCH && f->back.sock >= 0 && !vu_channel_pending(&f->back); i++)
+		if (!serve_one(f))
+			break;
+	if (f->back.sock >= 0)
+		loop_watch_events(f->loop, &f->back_watch,
+				  vu_channel_pending(&f->back) ? EPOLLOUT : EPOLLIN);
+	vu_engine_pump(f);
+}
+
+/* Made before it is known whether the daemon wants it: later the sandbox forbids to. */
+int vu_back_init(struct vu_frontend *f, struct err *e)
+{
+	int pair[2];
+
+	/* The daemon's end stays blocking, which is what daemons expect of it. */
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
+		return err_sys(e, "%s: back channel", f->params.name);
+	f->lent = pair[1];
+	vu_channel_init(&f->back, &pair[0]);
+	return 0;
+}
+
+int vu_back_fill(struct vu_frontend *f, unsigned ring, struct vu_msg *m, struct err *e)
+{
+	(void)ring;
+	f->back_watch = (struct loop_watch){ .fd = f->back.sock, .events = EPOLLIN,
+					     .ready = back_ready, .arg = f };
+	if (loop_watch(f->loop, &f->back_watch, e) < 0) {
+		f->back_watch.fd = -1;
+		return -EIO;
+	}
+	m->fds[0] = f->lent;
+	m->nfds = 1;
+	return 1;
+}
+
+void vu_back_fini(struct vu_frontend *f)
+{
+	loop_unwatch(f->loop, &f->back_watch);
+	vu_channel_fini(&f->back);
+	fd_close(&f->lent);
+}
