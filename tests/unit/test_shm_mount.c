@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Guest RAM on a /dev/shm that is too small: refused, warned of, and found out while running. Runs in
+ * a mount namespace of its own with a small tmpfs there; says so and exits 77 where that is impossible.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/mount.h>
+#include <unistd.h>
+
+#include "memory/guest_mem.h"
+
+static int try_ram(struct guest_mem *m, const char *option, uint64_t size, struct err *e)
+{
+	struct mem_options o = MEM_OPTIONS_DEFAULT;
+	int r;
+
+	*e = (struct err){ "" };
+	r = mem_options_parse(&o, option, e);
+	if (r)
+		fail_msg("%s: %s", option, e->msg);
+	r = guest_mem_init(m, &o, size, e);
+	mem_options_fini(&o);
+	return r;
+}
+
+/* Starts RAM with standard error kept in @text. */
+static int try_ram_logged(struct guest_mem *m, const char *option, uint64_t size, struct err *e, char text[512])
+{
+	int saved = dup(STDERR_FILENO), log = memfd_create("log", MFD_CLOEXEC), r;
+	ssize_t n;
+
+	dup2(log, STDERR_FILENO);
+	r = try_ram(m, option, size, e);
+	dup2(saved, STDERR_FILENO);
+	close(saved);
+	n = pread(log, text, 511, 0);
+	text[n > 0 ? n : 0] = '\0';
+	close(log);
+	return r;
+}
+
+/* Takes @size bytes of /dev/shm until the fd is closed. */
+static int take_room(uint64_t size)
+{
+	int fd = open("/dev/shm", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+
+	assert_true(fd >= 0);
+	assert_int_equal(fallocate(fd, 0, 0, (off_t)size), 0);
+	return fd;
+}
+
+static void more_than_the_mount_holds_is_refused_with_the_way_out(void **state)
+{
+	struct guest_mem m;
+	struct err e;
+
+	(void)state;
+	assert_int_equal(try_ram(&m, "shm,thp=off", MIB(16), &e), -ENOSPC);
+	assert_non_null(strstr(e.msg, "needs 16M, but /dev/shm holds 8M at most"));
+	assert_non_null(strstr(e.msg, "mount -o remount,size=16M /dev/shm"));
+	assert_non_null(strstr(e.msg, "--mem-backend=memfd"));
+}
+
+static void a_named_object_too_large_is_refused_and_leaves_no_name(void **state)
+{
+	struct guest_mem m;
+	struct err e;
+
+	(void)state;
+	assert_int_equal(try_ram(&m, "shm,name=/ram", MIB(16), &e), -ENOSPC);
+	assert_int_equal(access("/dev/shm/ram", F_OK), -1);
+}
+
+static void both_regions_count_together(void **state)
+{
+	struct guest_mem m;
+	struct err e;
+
+	(void)state;
+	assert_int_equal(try_ram(&m, "shm,thp=off", GIB(5), &e), -ENOSPC);
+	assert_non_null(strstr(e.msg, "needs 5G"));
+}
+
+static void memfd_is_not_bound_by_the_mount(void **state)
+{
+	struct guest_mem m;
+	struct err e;
+
+	(void)state;
+	assert_int_equal(try_ram(&m, "memfd", MIB(16), &e), 0);
+	guest_mem_fini(&m);
+}
+
+static void what_just_fits_is_taken_in_silence(void **state)
+{
+	struct guest_mem m;
+	struct err e;
+	char log[512];
+
+	(void)state;
+	assert_int_equal(try_ram_logged(&m, "shm,thp=off", MIB(8), &e, log), 0);
+	assert_string_equal(log, "");
+	guest_mem_fini(&m);
+}
+
+static void more_than_is_free_is_warned_of(void **state)
+{
+	int hog = take_room(MIB(4));
+	struct guest_mem m;
+	struct err e;
+	char log[512];
+
+	(void)state;
+	assert_int_equal(try_ram_logged(&m, "shm,thp=off", MIB(6), &e, log), 0);
+	assert_non_null(strstr(log, "needs 6M, but only 4M of /dev/shm is free"));
+	guest_mem_fini(&m);
+	close(hog);
+}
+
+static void a_mount_that_runs_full_is_told_from_other_trouble(void **state)
+{
+	struct guest_mem m;
+	struct err e;
+	int hog;
+
+	(void)state;
+	assert_int_equal(try_ram(&m, "shm,thp=off", MIB(6), &e), 0);
+	assert_false(guest_mem_exhausted(&m, &e));
+	hog = take_room(MIB(8));
+	assert_true(guest_mem_exhausted(&m, &e));
+	assert_non_null(strstr(e.msg, "is full and the guest needs more"));
+	close(hog);
+	assert_false(guest_mem_exhausted(&m, &e));
+	guest_mem_fini(&m);
+}
+
+static void prealloc_on_a_full_mount_is_an_error_not_a_signal(void **state)
+{
+	int hog = take_room(MIB(4));
+	struct guest_mem m;
+	struct err e;
+	char log[512];
+
+	(void)state;
+	assert_int_equal(try_ram_logged(&m, "shm,thp=off,prealloc=on", MIB(6), &e, log), -ENOSPC);
+	assert_non_null(strstr(e.msg, "prealloc=on: 6M cannot all be allocated"));
+	assert_int_equal(try_ram_logged(&m, "shm,name=/ram,prealloc=on", MIB(6), &e, log), -ENOSPC);
+	assert_int_equal(access("/dev/shm/ram", F_OK), -1);
+	close(hog);
+}
+
+static bool small_mount(void)
+{
+	char map[64];
+	int fd;
+
+	if (unshare(CLONE_NEWNS) < 0) {
+		unsigned uid = getuid();
+
+		if (unshare(CLONE_NEWUSER | CLONE_NEWNS) < 0)
+			return false;
+		fd = open("/proc/self/uid_map", O_WRONLY | O_CLOEXEC);
+		snprintf(map, sizeof(map), "%u %u 1", uid, uid);
+		if (fd < 0 || write(fd, map, strlen(map)) < 0)
+			return false;
+		close(fd);
+	}
+	return mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0 &&
+	       mount("small", "/dev/shm", "tmpfs", 0, "size=8m,huge=never") == 0;
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(more_than_the_mount_holds_is_refused_with_the_way_out),
+		cmocka_unit_test(a_named_object_too_large_is_refused_and_leaves_no_name),
+		cmocka_unit_test(both_regions_count_together),
+		cmocka_unit_test(memfd_is_not_bound_by_the_mount),
+		cmocka_unit_test(what_just_fits_is_taken_in_silence),
+		cmocka_unit_test(more_than_is_free_is_warned_of),
+		cmocka_unit_test(a_mount_that_runs_full_is_told_from_other_trouble),
+		cmocka_unit_test(prealloc_on_a_full_mount_is_an_error_not_a_signal),
+	};
+
+	if (!small_mount()) {
+		fprintf(stderr, "SKIPPED: no mount namespace with a tmpfs of its own: %s\n", strerror(errno));
+		if (!getenv("CMOCKA_MESSAGE_OUTPUT"))
+			return 77;
+		puts("1..0 # SKIP no mount namespace with a tmpfs of its own");	/* TAP's way to say 77 */
+		return 0;
+	}
+	return cmocka_run_group_tests_name("shm_mount", tests, NULL, NULL);
+}
