@@ -97,8 +97,7 @@ static void first_act(int port_error)
 {
 	open_console();
 	if (port_error)
-		text_say("ioperm of port 0x80: %e; the VMM does not know that init runs",
-			 port_error);
+		text_say("port 0x80: %e; the VMM does not know that init runs", port_error);
 	text_say("up");
 }
 
