@@ -168,7 +168,7 @@ const struct vu_feature vu_features[VU_PF_END] = {
 		.why_not = "the announcement follows a live migration; minivmm has none" },
 	[VU_PF_REPLY_ACK] = { "REPLY_ACK", .frontend = true, .backend = true },
 	[VU_PF_MTU] = { "MTU", .why_not = "only a network device has an MTU to tell" },
-	[VU_PF_BACKEND_REQ] = { "BACKEND_REQ", .frontend = true },
+	[VU_PF_BACKEND_REQ] = { "BACKEND_REQ", .frontend = true, .backend = true },
 	[VU_PF_CROSS_ENDIAN] = { "CROSS_ENDIAN",
 		.why_not = "only legacy devices have the guest's byte order; minivmm has none" },
 	[VU_PF_CRYPTO_SESSION] = { "CRYPTO_SESSION",
@@ -176,7 +176,7 @@ const struct vu_feature vu_features[VU_PF_END] = {
 	[VU_PF_PAGEFAULT] = { "PAGEFAULT",
 		.why_not = "it serves live migration; minivmm has none" },
 	[VU_PF_CONFIG] = { "CONFIG", .frontend = true, .backend = true },
-	[VU_PF_BACKEND_SEND_FD] = { "BACKEND_SEND_FD", .frontend = true, .needs = F(BACKEND_REQ) },
+	[VU_PF_BACKEND_SEND_FD] = { "BACKEND_SEND_FD", .frontend = true, .backend = true, .needs = F(BACKEND_REQ) },
 	[VU_PF_HOST_NOTIFIER] = { "HOST_NOTIFIER", .needs = F(BACKEND_REQ),
 		.why_not = "doorbell pages of a daemon's hardware are not mapped into guests" },
 	[VU_PF_INFLIGHT_SHMFD] = { "INFLIGHT_SHMFD",
@@ -199,7 +199,7 @@ const struct vu_feature vu_features[VU_PF_END] = {
 	 * daemon nothing of this process. And something can be lost: the bit meant SHMEM in
 	 * release 0.16 of the rust crate "vhost", whose daemons would look addresses up wrongly.
 	 */
-	[VU_PF_GPA_ADDRESSES] = { "GPA_ADDRESSES",
+	[VU_PF_GPA_ADDRESSES] = { "GPA_ADDRESSES", .backend = true,
 		.why_not = "user addresses are opaque anyway; some daemons mean SHMEM by it" },
 	[VU_PF_SHMEM] = { "SHMEM", .needs = F(BACKEND_REQ) | F(BACKEND_SEND_FD),
 		.why_not = "shared memory regions are not mapped for daemons" },

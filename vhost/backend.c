@@ -1,0 +1,342 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "vhost/backend.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+
+#include "base/fd.h"
+#include "base/range.h"
+#include "vhost/backend_internal.h"
+
+/* Messages obeyed before queues get their turn. */
+enum { MESSAGE_BATCH = 32 };
+
+static void back_drop(struct backend *b)
+{
+	if (b->back_watch.fd >= 0)
+		loop_unwatch(b->loop, &b->back_watch);
+	vu_channel_fini(&b->back);
+}
+
+/* Everything the front end gave goes; @why is NULL when it simply left. */
+static void disconnect(struct backend *b, const char *why)
+{
+	struct err e;
+
+	if (b->channel.sock < 0)
+		return;
+	if (why)
+		log_warn("%s: the connection ends: %s", b->dev.name, why);
+	else
+		log_info("%s: the front end left", b->dev.name);
+	loop_cancel(b->loop, &b->unhold);
+	if (b->holding)
+		vu_msg_close_fds(&b->held);
+	b->holding = false;
+	for (unsigned i = 0; i < b->dev.queues; i++) {
+		struct backend_queue *q = &b->queues[i];
+
+		backend_queue_stop(q);
+		fd_close(&q->call);
+		fd_close(&q->err);
+		backend_queue_reset(q);
+	}
+	back_drop(b);
+	loop_unwatch(b->loop, &b->watch);
+	vu_channel_fini(&b->channel);
+	guest_map_clear(&b->map);
+	b->acked = 0;
+	b->protocol = 0;
+	b->refused = (struct misuse){ 0 };
+	if (b->dev.ops->negotiated)
+		b->dev.ops->negotiated(b->dev.arg, 0);
+	if (b->listener >= 0) {
+		b->listen_watch.fd = b->listener;
+		if (!loop_watch(b->loop, &b->listen_watch, &e))
+			return;
+		log_error("%s: nobody can connect any more: %s", b->dev.name, e.msg);
+		b->listen_watch.fd = -1;
+	}
+	b->ended = true;
+	loop_stop(b->loop);
+}
+
+/* Whether the message was answered, or needed no answer. */
+static bool answer(struct backend *b, const struct vu_msg *m, struct vu_msg *reply, bool refused, bool replies)
+{
+	int r;
+
+	if (!replies) {
+		if (!(m->header.flags & VU_FLAG_NEED_REPLY) || !(b->protocol & BIT64(VU_PF_REPLY_ACK)))
+			return !refused;
+		reply->payload.u64 = refused;
+		reply->header.size = sizeof(reply->payload.u64);
+	} else if (refused) {
+		return false;
+	}
+	reply->header.request = m->header.request;
+	reply->header.flags = VU_FLAG_VERSION | VU_FLAG_REPLY;
+	r = vu_channel_send(&b->channel, reply);
+	if (r)
+		log_debug("%s: the answer to %s could not be sent: %s", b->dev.name,
+			  vu_request_name(m->header.request), strerror(-r));
+	return r == 0;
+}
+
+/* Suspends everything until the chains in flight are back. */
+static void hold(struct backend *b, struct vu_msg *m)
+{
+	b->held = *m;
+	b->holding = true;
+	for (unsigned i = 0; i < b->dev.queues; i++)
+		backend_queue_update(&b->queues[i]);
+}
+
+/* Obeys one message; false when the connection ended. */
+static bool dispatch(struct backend *b, struct vu_msg *m)
+{
+	static const struct vu_msg empty;
+	struct vu_msg reply = empty;
+	enum backend_verdict verdict = BACKEND_REFUSED;
+	struct err e = { "" };
+	bool replies;
+	int r = vu_msg_check_request(m, vu_msg_types, VU_REQUEST_END, &e);
+
+	if (r == 0)
+		verdict = backend_message(b, m, &reply, &e);
+	if (verdict == BACKEND_HELD) {
+		if (!b->holding)
+			hold(b, m);
+		return true;
+	}
+	vu_msg_close_fds(m);
+	replies = m->header.request < VU_REQUEST_END && vu_msg_types[m->header.request].replies;
+	if (verdict == BACKEND_REFUSED) {
+		err_prefix(&e, 0, "%s", vu_request_name(m->header.request));
+		if (misuse_first(&b->refused))
+			log_warn("%s: refused: %s", b->dev.name, e.msg);
+	}
+	if (r != -EPROTO && answer(b, m, &reply, verdict == BACKEND_REFUSED, replies))
+		return true;
+	disconnect(b, verdict == BACKEND_REFUSED ? e.msg : "the front end does not take its answers");
+	return false;
+}
+
+static void watch_channel(struct backend *b)
+{
+	uint32_t in = b->holding ? 0 : EPOLLIN, out = vu_channel_pending(&b->channel) ? EPOLLOUT : 0;
+
+	loop_watch_events(b->loop, &b->watch, in | out);
+}
+
+static void channel_ready(void *arg, uint32_t events)
+{
+	struct backend *b = arg;
+	struct vu_msg m;
+	struct err e;
+	int r = 0;
+
+	if (events & EPOLLOUT && vu_channel_flush(&b->channel))
+		return disconnect(b, NULL);
+	/* Nobody waits for the held message's answer any more. */
+	if (b->holding && events & (EPOLLHUP | EPOLLERR))
+		return disconnect(b, NULL);
+	for (unsigned i = 0; i < MESSAGE_BATCH && !b->holding; i++) {
+		r = vu_channel_recv(&b->channel, &m, &e);
+		if (r < 0)
+			return disconnect(b, r == -ECONNRESET && b->channel.in_at == 0 ? NULL : e.msg);
+		if (r == 0)
+			break;
+		if (!dispatch(b, &m))
+			return;
+	}
+	watch_channel(b);
+}
+
+unsigned backend_in_flight(const struct backend *b)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < b->dev.queues; i++)
+		n += b->queues[i].ring.in_flight;
+	return n;
+}
+
+void backend_unhold(struct backend *b)
+{
+	if (b->holding && !backend_in_flight(b))
+		loop_post(b->loop, &b->unhold);
+}
+
+/* Its own job, so that no connection ends inside a device's push. */
+static void unhold(void *arg)
+{
+	struct backend *b = arg;
+
+	if (!dispatch(b, &b->held))
+		return;
+	b->holding = false;
+	for (unsigned i = 0; i < b->dev.queues; i++)
+		backend_queue_update(&b->queues[i]);
+	watch_channel(b);
+}
+
+static int serve(struct backend *b, int *sock, struct err *e)
+{
+	int r;
+
+	b->watch.fd = *sock;
+	b->watch.events = EPOLLIN;
+	r = loop_watch(b->loop, &b->watch, e);
+	if (r) {
+		b->watch.fd = -1;
+		return r;
+	}
+	vu_channel_init(&b->channel, sock);
+	log_info("%s: a front end connected", b->dev.name);
+	return 0;
+}
+
+static void listener_ready(void *arg, uint32_t events)
+{
+	struct backend *b = arg;
+	autoclose int sock = accept4(b->listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	struct err e;
+
+	(void)events;
+	/* Gone again, or no fd to spare just now: the listener stays ready as long as it matters. */
+	if (sock < 0)
+		return;
+	if (serve(b, &sock, &e)) {
+		log_warn("%s: cannot serve a connection: %s", b->dev.name, e.msg);
+		return;
+	}
+	loop_unwatch(b->loop, &b->listen_watch);
+}
+
+/* Answers to CONFIG_CHANGE are all that comes here. */
+static void back_ready(void *arg, uint32_t events)
+{
+	struct backend *b = arg;
+	struct vu_msg m;
+	struct err e;
+	int r;
+
+	if (events & EPOLLOUT && vu_channel_flush(&b->back))
+		return back_drop(b);
+	while ((r = vu_channel_recv(&b->back, &m, &e)) > 0) {
+		vu_msg_close_fds(&m);
+		r = vu_msg_check_reply(&m, VU_BACKEND_CONFIG_CHANGE_MSG, vu_backend_msg_types, &e);
+		if (r < 0)
+			break;
+		if (m.payload.u64)
+			log_info("%s: the front end refused a new config", b->dev.name);
+	}
+	if (r < 0) {
+		log_info("%s: the back channel ends: %s", b->dev.name, e.msg);
+		return back_drop(b);
+	}
+	loop_watch_events(b->loop, &b->back_watch, EPOLLIN | (vu_channel_pending(&b->back) ? EPOLLOUT : 0));
+}
+
+int backend_back_take(struct backend *b, int *sock, struct err *e)
+{
+	int r;
+
+	back_drop(b);
+	b->back_watch.fd = *sock;
+	b->back_watch.events = EPOLLIN;
+	r = loop_watch(b->loop, &b->back_watch, e);
+	if (r) {
+		b->back_watch.fd = -1;
+		fd_close(sock);
+		return r;
+	}
+	vu_channel_init(&b->back, sock);
+	return 0;
+}
+
+void backend_config_changed(struct backend *b)
+{
+	struct vu_msg m = { .header = { .request = VU_BACKEND_CONFIG_CHANGE_MSG, .flags = VU_FLAG_VERSION } };
+
+	if (b->back.sock < 0 || !(b->protocol & BIT64(VU_PF_CONFIG)))
+		return;
+	if (b->protocol & BIT64(VU_PF_REPLY_ACK))
+		m.header.flags |= VU_FLAG_NEED_REPLY;
+	if (vu_channel_send(&b->back, &m))
+		return back_drop(b);
+	loop_watch_events(b->loop, &b->back_watch, EPOLLIN | (vu_channel_pending(&b->back) ? EPOLLOUT : 0));
+}
+
+uint64_t backend_features(const struct backend *b)
+{
+	return b->dev.features | BIT64(BACKEND_F_VERSION_1) | BIT64(RING_F_INDIRECT_DESC) |
+	       BIT64(RING_F_EVENT_IDX) | BIT64(VU_F_PROTOCOL_FEATURES);
+}
+
+uint64_t backend_protocol_features(const struct backend *b)
+{
+	uint64_t offered = 0;
+
+	for (unsigned i = 0; i < VU_PF_END; i++)
+		if (vu_features[i].backend)
+			offered |= BIT64(i);
+	if (!b->dev.ops->config_read)
+		offered &= ~BIT64(VU_PF_CONFIG);
+	return offered;
+}
+
+int backend_init(struct backend *b, struct loop *loop, const struct backend_device *dev, struct err *e)
+{
+	*b = (struct backend){ .loop = loop, .dev = *dev, .listener = -1 };
+	b->channel.sock = -1;
+	b->back.sock = -1;
+	b->listen_watch = (struct loop_watch){ .fd = -1, .events = EPOLLIN, .ready = listener_ready, .arg = b };
+	b->watch = (struct loop_watch){ .fd = -1, .ready = channel_ready, .arg = b };
+	b->back_watch = (struct loop_watch){ .fd = -1, .ready = back_ready, .arg = b };
+	b->unhold = (struct loop_job){ .run = unhold, .arg = b };
+	b->queues = calloc(dev->queues, sizeof(*b->queues));
+	if (!b->queues)
+		return err_set(e, -ENOMEM, "%s: no memory for %u queues", dev->name, dev->queues);
+	for (unsigned i = 0; i < dev->queues; i++) {
+		b->queues[i].backend = b;
+		b->queues[i].index = i;
+		backend_queue_reset(&b->queues[i]);
+	}
+	return 0;
+}
+
+void backend_fini(struct backend *b)
+{
+	if (!b->queues)
+		return;
+	if (b->listen_watch.fd >= 0)
+		loop_unwatch(b->loop, &b->listen_watch);
+	fd_close(&b->listener);
+	disconnect(b, NULL);
+	free(b->queues);
+	b->queues = NULL;
+}
+
+int backend_listen(struct backend *b, int *sock, struct err *e)
+{
+	int r;
+
+	b->listen_watch.fd = *sock;
+	r = loop_watch(b->loop, &b->listen_watch, e);
+	if (r) {
+		b->listen_watch.fd = -1;
+		return r;
+	}
+	b->listener = fd_take(sock);
+	return 0;
+}
+
+int backend_connect(struct backend *b, int *sock, struct err *e)
+{
+	return serve(b, sock, e);
+}
