@@ -19,9 +19,11 @@ int mem_backend_check_pages(const uint64_t *sizes, unsigned count, uint64_t page
 
 	for (unsigned i = 0; i < count; i++) {
 		if (sizes[i] % page)
-			return err_set(e, -EINVAL, "guest RAM: %s is not a multiple of %s, the page size of what "
-				       "holds it; give --memory a size that is",
-				       size_format(sizes[i], size), size_format(page, unit));
+			return err_set(
+				e, -EINVAL,
+				"guest RAM: %s is not a multiple of %s, the page size of what "
+				"holds it; give --memory a size that is",
+				size_format(sizes[i], size), size_format(page, unit));
 	}
 	return 0;
 }
@@ -31,9 +33,11 @@ int mem_backend_check_fsize(uint64_t size, struct err *e)
 	struct rlimit limit;
 	char need[24], have[24];
 
-	if (getrlimit(RLIMIT_FSIZE, &limit) < 0 || limit.rlim_cur == RLIM_INFINITY || size <= limit.rlim_cur)
+	if (getrlimit(RLIMIT_FSIZE, &limit) < 0 || limit.rlim_cur == RLIM_INFINITY ||
+	    size <= limit.rlim_cur)
 		return 0;
-	return err_set(e, -EFBIG, "guest RAM: an object of %s is larger than the limit on files, %s "
+	return err_set(e, -EFBIG,
+		       "guest RAM: an object of %s is larger than the limit on files, %s "
 		       "(RLIMIT_FSIZE); raise it with ulimit -f unlimited",
 		       size_format(size, need), size_format(limit.rlim_cur, have));
 }
@@ -82,7 +86,7 @@ static int create_named(const struct mem_options *o, const uint64_t *sizes, int 
 	return 0;
 }
 
-/* In a private huge tmpfs; *ret_fall_back when it cannot be and need not be, with the reason in @b. */
+/* In a private huge tmpfs; *ret_fall_back when it cannot and need not be, the reason in @b. */
 static int create_huge(const struct mem_options *o, const uint64_t *sizes, unsigned count,
 		       int *ret_fds, struct mem_backing *b, bool *ret_fall_back, struct err *e)
 {
@@ -93,7 +97,8 @@ static int create_huge(const struct mem_options *o, const uint64_t *sizes, unsig
 		return 0;
 	}
 	if (o->thp == MEM_THP_ON)
-		return err_prefix(e, r, "guest RAM: thp=on is not possible here (thp=auto goes without): ");
+		return err_prefix(
+			e, r, "guest RAM: thp=on is not possible here (thp=auto goes without): ");
 	snprintf(b->note, sizeof(b->note), "%s", e->msg);
 	*ret_fall_back = true;
 	return 0;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Where guest RAM comes from: one row of operations for each of shm, memfd and file. A backend makes
- * shared-memory objects of given sizes; guest_mem.c lays them out and maps them. Set-up only.
+ * Where guest RAM comes from: one row of operations for each of shm, memfd and file. A backend
+ * makes shared-memory objects of given sizes; guest_mem.c lays them out and maps them. Set-up only.
  */
 #ifndef MEMORY_BACKEND_H
 #define MEMORY_BACKEND_H
@@ -14,11 +14,12 @@
 
 /* What a backend got, for the boot report, the daemons' alignment and removal at exit. */
 struct mem_backing {
-	/* "shm", "shm (private huge tmpfs)", "shm (named)", "memfd", "memfd (hugetlb)", "file", "file (hugetlb)" */
+	/* "shm", "shm (private huge tmpfs)", "shm (named)", "memfd", "memfd (hugetlb)", "file",
+	 * "file (hugetlb)" */
 	const char *kind;
-	uint64_t page_size;	/* unit of the object: offsets and sizes are multiples; 4 KiB but for hugetlb */
-	uint64_t huge_size;	/* pages RAM was measured to get when larger than page_size, else 0 */
-	char note[512];		/* why thp=auto got no huge pages; empty when there is nothing to say */
+	uint64_t page_size;	/* offsets and sizes are multiples; 4 KiB but for hugetlb */
+	uint64_t huge_size;	/* of pages RAM was measured to get beyond page_size; else 0 */
+	char note[512];		/* why thp=auto got no huge pages; empty for nothing to say */
 	char *unlink_name;	/* shm object name to remove at the end, NULL for none; owned */
 	bool created;		/* the file did not exist before */
 };
@@ -46,7 +47,7 @@ int mem_file_create(const struct mem_options *o, const uint64_t *sizes, unsigned
 
 /* For backends: whether every size is a multiple of @page. 0 or -EINVAL with @e. */
 int mem_backend_check_pages(const uint64_t *sizes, unsigned count, uint64_t page, struct err *e);
-/* For backends: whether RLIMIT_FSIZE lets us make a file of @size; ftruncate would raise SIGXFSZ. */
+/* For backends: whether RLIMIT_FSIZE allows an object of @size; else ftruncate raises SIGXFSZ. */
 int mem_backend_check_fsize(uint64_t size, struct err *e);
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * RAM as a file: one that exists (never resized), one made for the purpose (it stays), or one without
- * a name in a directory, which is how a hugetlbfs mount is used.
+ * RAM as a file: one that exists (never resized), one made for the purpose (it stays), or one
+ * without a name in a directory, which is how a hugetlbfs mount is used.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -18,8 +18,8 @@
 enum { OPEN_FLAGS = O_RDWR | O_CLOEXEC | O_NONBLOCK | O_NOCTTY };
 
 /* *@ret_fresh: the file is new, its size ours to set; b->created: it is new and has a name. */
-static int open_path(const struct mem_options *o, int *ret_fd, bool *ret_fresh, struct mem_backing *b,
-		     struct err *e)
+static int open_path(const struct mem_options *o, int *ret_fd, bool *ret_fresh,
+		     struct mem_backing *b, struct err *e)
 {
 	int fd = open(o->path, OPEN_FLAGS);
 
@@ -27,27 +27,33 @@ static int open_path(const struct mem_options *o, int *ret_fd, bool *ret_fresh, 
 		*ret_fresh = true;
 		fd = open(o->path, OPEN_FLAGS | O_TMPFILE, 0);
 		if (fd < 0)
-			return err_sys(e, "guest RAM: %s is a directory in which no unnamed file can be made; "
-				       "give path= a file", o->path);
+			return err_sys(e,
+				       "guest RAM: %s is a directory in which no unnamed file can "
+				       "be made; give path= a file",
+				       o->path);
 	} else if (fd < 0 && errno == ENOENT) {
 		fd = open(o->path, OPEN_FLAGS | O_CREAT | O_EXCL, S_IRUSR | S_IWUSR);
 		*ret_fresh = b->created = fd >= 0;
 	}
 	if (fd < 0)
-		return err_sys(e, "guest RAM: cannot open the file %s for reading and writing", o->path);
+		return err_sys(e, "guest RAM: cannot open the file %s for reading and writing",
+			       o->path);
 	*ret_fd = fd;
 	return 0;
 }
 
-static int check_old_size(const struct mem_options *o, const struct stat *st, uint64_t size, struct err *e)
+static int check_old_size(const struct mem_options *o, const struct stat *st, uint64_t size,
+			  struct err *e)
 {
 	char have[24], need[24];
 
 	if ((uint64_t)st->st_size >= size)
 		return 0;
-	return err_set(e, -EINVAL, "guest RAM: the file %s has %s, offset and --memory need %s; a file that exists "
-		       "is never resized: enlarge it (truncate -s %s) or give the guest less", o->path,
-		       size_format((uint64_t)st->st_size, have), size_format(size, need), need);
+	return err_set(
+		e, -EINVAL,
+		"guest RAM: the file %s has %s, offset and --memory need %s; a file that exists "
+		"is never resized: enlarge it (truncate -s %s) or give the guest less",
+		o->path, size_format((uint64_t)st->st_size, have), size_format(size, need), need);
 }
 
 static int give_new_size(const struct mem_options *o, int fd, uint64_t size, struct err *e)
@@ -58,12 +64,13 @@ static int give_new_size(const struct mem_options *o, int fd, uint64_t size, str
 	if (r)
 		return r;
 	if (ftruncate(fd, (off_t)size) < 0)
-		return err_sys(e, "guest RAM: cannot give %s the size %s", o->path, size_format(size, buf));
+		return err_sys(e, "guest RAM: cannot give %s the size %s", o->path,
+			       size_format(size, buf));
 	return 0;
 }
 
-static int settle(const struct mem_options *o, int fd, bool fresh, uint64_t ram, struct mem_backing *b,
-		  struct err *e)
+static int settle(const struct mem_options *o, int fd, bool fresh, uint64_t ram,
+		  struct mem_backing *b, struct err *e)
 {
 	uint64_t size = o->offset + ram, present;
 	struct stat st;
@@ -78,7 +85,8 @@ static int settle(const struct mem_options *o, int fd, bool fresh, uint64_t ram,
 	huge = hugetlb_is(fd, &b->page_size);
 	b->kind = huge ? "file (hugetlb)" : "file";
 	if (o->offset % b->page_size)
-		return err_set(e, -EINVAL, "guest RAM: offset must be a multiple of the %u KiB pages of %s",
+		return err_set(e, -EINVAL,
+			       "guest RAM: offset must be a multiple of the %u KiB pages of %s",
 			       (unsigned)(b->page_size / 1024), o->path);
 	r = mem_backend_check_pages(&ram, 1, b->page_size, e);
 	r = r ? r : fresh ? give_new_size(o, fd, size, e) : check_old_size(o, &st, size, e);
@@ -98,7 +106,9 @@ int mem_file_create(const struct mem_options *o, const uint64_t *sizes, unsigned
 
 	(void)count;	/* is_one_object */
 	if (__builtin_add_overflow(o->offset, sizes[0], &end) || end > INT64_MAX)
-		return err_set(e, -EINVAL, "guest RAM: offset and --memory together are larger than a file can be");
+		return err_set(
+			e, -EINVAL,
+			"guest RAM: offset and --memory together are larger than a file can be");
 	r = open_path(o, &fd, &fresh, b, e);
 	if (r)
 		return r;

@@ -29,14 +29,20 @@ static int check_size(uint64_t size, struct err *e)
 	char buf[24], have[24];
 
 	if (size == 0)
-		return err_set(e, -EINVAL, "guest RAM: --memory is 0; give the guest some, as in --memory 256M");
+		return err_set(
+			e, -EINVAL,
+			"guest RAM: --memory is 0; give the guest some, as in --memory 256M");
 	if (size > MEM_SIZE_MAX)
-		return err_set(e, -EINVAL, "guest RAM: --memory %s is too large; at most %s can be mapped",
+		return err_set(e, -EINVAL,
+			       "guest RAM: --memory %s is too large; at most %s can be mapped",
 			       size_format(size, buf), size_format(MEM_SIZE_MAX, have));
-	if (getrlimit(RLIMIT_AS, &space) == 0 && space.rlim_cur != RLIM_INFINITY && size > space.rlim_cur)
-		return err_set(e, -ENOMEM, "guest RAM: %s do not fit the limit on address space, %s (RLIMIT_AS); "
-			       "raise it with ulimit -v unlimited",
-			       size_format(size, buf), size_format(space.rlim_cur, have));
+	if (getrlimit(RLIMIT_AS, &space) == 0 && space.rlim_cur != RLIM_INFINITY &&
+	    size > space.rlim_cur)
+		return err_set(
+			e, -ENOMEM,
+			"guest RAM: %s do not fit the limit on address space, %s (RLIMIT_AS); "
+			"raise it with ulimit -v unlimited",
+			size_format(size, buf), size_format(space.rlim_cur, have));
 	return mem_backend_check_pages(&size, 1, page, e);
 }
 
@@ -49,7 +55,9 @@ static void lay_out(struct guest_mem *m, uint64_t size)
 	m->count = 1;
 	m->size = size;
 	if (size > low) {
-		m->regions[1] = (struct mem_region){ .gpa = MEM_HIGH_START, .size = size - low, .fd = -1, .slot = 1 };
+		m->regions[1] = (struct mem_region){
+			.gpa = MEM_HIGH_START, .size = size - low, .fd = -1, .slot = 1
+		};
 		m->count = 2;
 	}
 }
@@ -85,11 +93,12 @@ static int create_objects(struct guest_mem *m, const struct mem_options *o, stru
 	return 0;
 }
 
-/* Address space for the region, aligned so that huge pages of the object can be huge in the guest too. */
+/* Address space for the region, aligned so that the object's huge pages are huge in the guest. */
 static uint8_t *reserve_space(uint64_t size, uint64_t align)
 {
 	uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE), extra = align > page ? align : 0, head;
-	uint8_t *base = mmap(NULL, size + extra, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	uint8_t *base = mmap(NULL, size + extra, PROT_NONE,
+			     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
 	if (base == MAP_FAILED)
 		return NULL;
@@ -113,16 +122,20 @@ static int map_region(struct mem_region *g, const struct guest_mem *m, const str
 	align = m->backing.page_size > align ? m->backing.page_size : align;
 	host = reserve_space(g->size, align);
 	if (!host)
-		return err_sys(e, "guest RAM: no address space for %s (see also RLIMIT_AS, ulimit -v)",
+		return err_sys(e,
+			       "guest RAM: no address space for %s (see also RLIMIT_AS, ulimit -v)",
 			       size_format(g->size, buf));
-	if (mmap(host, g->size, PROT_READ | PROT_WRITE, flags, g->fd, (off_t)g->fd_offset) == MAP_FAILED) {
-		err_sys(e, "guest RAM: %s of %s cannot be mapped", size_format(g->size, buf), m->backing.kind);
+	if (mmap(host, g->size, PROT_READ | PROT_WRITE, flags, g->fd, (off_t)g->fd_offset) ==
+	    MAP_FAILED) {
+		err_sys(e, "guest RAM: %s of %s cannot be mapped", size_format(g->size, buf),
+			m->backing.kind);
 		munmap(host, g->size);
 		return -ENOMEM;
 	}
 	g->host = host;
 	if (!o->dump && madvise(host, g->size, MADV_DONTDUMP) < 0)
-		return err_sys(e, "guest RAM: cannot be kept out of core files (dump=on leaves it in)");
+		return err_sys(
+			e, "guest RAM: cannot be kept out of core files (dump=on leaves it in)");
 	return numa_bind(host, g->size, o, e);
 }
 
@@ -138,12 +151,14 @@ static int measure_huge(struct guest_mem *m, const struct mem_options *o, struct
 	if (m->regions[0].size < b->huge_size)
 		snprintf(b->note, sizeof(b->note), "RAM is smaller than one huge page of %s", size);
 	else if (!thp_is_huge(m->regions[0].host, b->huge_size))
-		snprintf(b->note, sizeof(b->note), "the host had no free huge page of %s to give", size);
+		snprintf(b->note, sizeof(b->note), "the host had no free huge page of %s to give",
+			 size);
 	else
 		return 0;
 	b->huge_size = 0;
 	if (o->thp == MEM_THP_ON)
-		return err_set(e, -ENOMEM, "guest RAM: thp=on: %s (thp=auto goes without)", b->note);
+		return err_set(e, -ENOMEM, "guest RAM: thp=on: %s (thp=auto goes without)",
+			       b->note);
 	return 0;
 }
 
@@ -174,8 +189,9 @@ static void warn_of_host_size(const struct guest_mem *m)
 		return;
 	have = ((uint64_t)host.totalram + host.totalswap) * host.mem_unit;
 	if (m->size > have)
-		log_warn("guest RAM of %s is more than the host has (%" PRIu64 " MiB with swap): the machine ends "
-			 "when the guest uses more", size_format(m->size, buf), have >> 20);
+		log_warn("guest RAM of %s is more than the host has (%" PRIu64
+			 " MiB with swap): the machine ends when the guest uses more",
+			 size_format(m->size, buf), have >> 20);
 }
 
 int guest_mem_init(struct guest_mem *m, const struct mem_options *o, uint64_t size, struct err *e)
@@ -218,7 +234,8 @@ void guest_mem_fini(struct guest_mem *m)
 			munmap(g->host, g->size);
 		if (m->discard && fallocate(g->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
 					    (off_t)g->fd_offset, (off_t)g->size) < 0)
-			log_warn("guest RAM: discard-data: this file system cannot free a part of a file");
+			log_warn("guest RAM: discard-data: this file system cannot free a part of "
+				 "a file");
 		fd_close(&g->fd);
 	}
 	if (m->has_pool)
@@ -275,14 +292,18 @@ bool guest_mem_exhausted(const struct guest_mem *m, struct err *e)
 		}
 		if (!m->has_pool && fstatvfs(g->fd, &v) == 0 && v.f_blocks &&
 		    (uint64_t)v.f_bavail * v.f_frsize < m->backing.page_size) {
-			err_set(e, -ENOSPC, "guest RAM: the file system of its %s object is full and the guest needs "
-				"more; make it larger, use --mem-backend=memfd, or find out before the start "
-				"with prealloc=on", m->backing.kind);
+			err_set(e, -ENOSPC,
+				"guest RAM: the file system of its %s object is full and the guest "
+				"needs more; make it larger, use --mem-backend=memfd, or find out "
+				"before the start with prealloc=on",
+				m->backing.kind);
 			return true;
 		}
 	}
 	if (m->has_pool && hugetlb_is_empty(m->pool_fd)) {
-		err_set(e, -ENOMEM, "guest RAM: the host's pool of huge pages is empty and the guest needs more; raise "
+		err_set(e, -ENOMEM,
+			"guest RAM: the host's pool of huge pages is empty and the guest needs "
+			"more; raise "
 			"nr_hugepages, or find out before the start with prealloc=on");
 		return true;
 	}

@@ -27,8 +27,8 @@ enum { MEM_REGIONS_MAX = 2 };
 struct mem_region {
 	uint64_t gpa;		/* first guest-physical address */
 	uint64_t size;		/* bytes, a multiple of page_size */
-	uint8_t *host;		/* where this process has it mapped; on a 2 MiB boundary if that large */
-	int fd;			/* the shared object; daemons get it. One fd a region, also for one object */
+	uint8_t *host;		/* where it is mapped here; on 2 MiB when that large */
+	int fd;			/* the shared object, for daemons; each region has its own fd */
 	uint64_t fd_offset;	/* of this region in the object */
 	uint32_t slot;		/* KVM memory slot number */
 };
@@ -39,14 +39,14 @@ struct guest_mem {
 	uint64_t size;			/* of all regions */
 	struct mem_backing backing;	/* what was got: kind, page size, name to remove */
 	bool discard;			/* free the object's blocks at the end */
-	bool has_pool;			/* pages come from a hugetlb pool, whose count of free ones is ... */
+	bool has_pool;			/* of hugetlb pages; their count of free ones is ... */
 	int pool_fd;			/* ... here; owned */
 };
 
 /*
- * Allocates and maps @size bytes of RAM as @o (checked by mem_options_parse) says. What can be known
- * now is said now: mount and free size of /dev/shm, huge pages, limits. Set-up, before threads and
- * filters. 0, or -errno with @e set and nothing left behind.
+ * Allocates and maps @size bytes of RAM as @o (checked by mem_options_parse) says. What can be
+ * known now is said now: mount and free size of /dev/shm, huge pages, limits. Set-up, before
+ * threads and filters. 0, or -errno with @e set and nothing left behind.
  */
 int guest_mem_init(struct guest_mem *m, const struct mem_options *o, uint64_t size, struct err *e);
 /* Unmaps, closes, removes a named object. Works on a zeroed or failed struct, twice. */
@@ -64,14 +64,14 @@ void guest_mem_unlink(const struct guest_mem *m);
  * truncated the object, so reads go through guest_mem_pread. */
 void *mem_ptr(const struct guest_mem *m, uint64_t gpa, uint64_t len);
 
-/* Reads RAM through its fd. 0, -EFAULT when no region holds the range, -errno when the read fails. */
+/* Reads RAM through its fd. 0, -EFAULT when no region holds all of it, -errno of the read. */
 int guest_mem_pread(const struct guest_mem *m, uint64_t gpa, void *buf, size_t len);
 
 /*
- * After KVM_RUN failed with EFAULT: whether the host has no memory left for an untouched page of RAM
- * (file system full, huge page pool empty), or somebody cut the object off; @e then has the sentence.
- * False when RAM is not the cause. Any thread whose filter allows fstat, fstatfs and pread; not for
- * a signal handler.
+ * After KVM_RUN failed with EFAULT: whether the host has no memory left for an untouched page of
+ * RAM (file system full, huge page pool empty), or somebody cut the object off; @e then has the
+ * sentence. False when RAM is not the cause. Any thread whose filter allows fstat, fstatfs and
+ * pread; not for a signal handler.
  */
 bool guest_mem_exhausted(const struct guest_mem *m, struct err *e);
 

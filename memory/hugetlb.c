@@ -66,9 +66,11 @@ int hugetlb_check(uint64_t page, uint64_t need, struct err *e)
 	if (pages <= have)
 		return 0;
 	size_format(page, size);
-	return err_set(e, -ENOMEM, "guest RAM needs %" PRIu64 " huge pages of %s, but the host has %" PRIu64
-		       " to give; raise " POOLS "/hugepages-%" PRIu64 "kB/nr_hugepages, or use shm (thp=on), "
-		       "which needs no pool", pages, size, have, page / 1024);
+	return err_set(e, -ENOMEM,
+		       "guest RAM needs %" PRIu64 " huge pages of %s, but the host has %" PRIu64
+		       " to give; raise " POOLS "/hugepages-%" PRIu64
+		       "kB/nr_hugepages, or use shm (thp=on), which needs no pool",
+		       pages, size, have, page / 1024);
 }
 
 int hugetlb_open_pool(uint64_t page)

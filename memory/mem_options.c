@@ -36,39 +36,55 @@ const struct keyval mem_option_table[] = {
 	{ KEY("name", KEYVAL_STRING, name),
 	  .help = "shm: keep the object under this name, as in /ram1, until exit (mode 0600)" },
 	{ KEY("thp", KEYVAL_ENUM, thp), .words = thp_words,
-	  .help = "shm: huge pages through a private tmpfs; auto takes them where the kernel allows it" },
-	{ KEY("share", KEYVAL_BOOL, share), .help = "always on: daemons and the guest see one memory" },
+	  .help = "shm: huge pages through a private tmpfs; auto takes them where the kernel "
+		  "allows it" },
+	{ KEY("share", KEYVAL_BOOL, share),
+	  .help = "always on: daemons and the guest see one memory" },
 	{ KEY("merge", KEYVAL_BOOL, merge),
 	  .help = "accepted; the kernel cannot merge pages of shared memory" },
 	{ KEY("dump", KEYVAL_BOOL, dump), .help = "include guest RAM in a core file (off)" },
-	{ KEY("prealloc", KEYVAL_BOOL, prealloc), .help = "allocate all of RAM before the start (off)" },
+	{ KEY("prealloc", KEYVAL_BOOL, prealloc),
+	  .help = "allocate all of RAM before the start (off)" },
 	{ KEY("prealloc-threads", KEYVAL_UINT, prealloc_threads), .min = 1, .max = 256,
 	  .help = "threads that preallocate (one for each CPU, at most 16)" },
-	{ KEY("reserve", KEYVAL_BOOL, reserve), .help = "reserve huge pages when RAM is mapped (on)" },
+	{ KEY("reserve", KEYVAL_BOOL, reserve),
+	  .help = "reserve huge pages when RAM is mapped (on)" },
 	{ KEY("host-nodes", KEYVAL_STRING, host_nodes),
-	  .help = "NUMA nodes for policy, as in 0-1 or 0,,2 (a comma in a value is written twice)" },
+	  .help = "NUMA nodes for policy, as in 0-1 or 0,,2 (a comma in a value is written "
+		  "twice)" },
 	{ KEY("policy", KEYVAL_ENUM, policy), .words = policy_words,
 	  .help = "NUMA policy: default, preferred, bind or interleave" },
 	{ KEY("seal", KEYVAL_BOOL, seal), .help = "memfd: forbid everybody to resize it (on)" },
-	{ KEY("hugetlb", KEYVAL_BOOL, hugetlb), .help = "memfd: take pages from the host's huge page pool" },
-	{ KEY("hugetlbsize", KEYVAL_SIZE, hugetlbsize), .help = "memfd: which pool, as in 2M or 1G" },
+	{ KEY("hugetlb", KEYVAL_BOOL, hugetlb),
+	  .help = "memfd: take pages from the host's huge page pool" },
+	{ KEY("hugetlbsize", KEYVAL_SIZE, hugetlbsize),
+	  .help = "memfd: which pool, as in 2M or 1G" },
 	{ KEY("path", KEYVAL_STRING, path),
-	  .help = "file: the file that is RAM, made when missing, or a directory for an unnamed one" },
+	  .help = "file: the file that is RAM, made when missing, or a directory for an unnamed "
+		  "one" },
 	{ KEY("mem-path", KEYVAL_STRING, path), .help = "file: QEMU's name of path" },
 	{ KEY("offset", KEYVAL_SIZE, offset), .help = "file: where in it RAM begins" },
 	{ KEY("align", KEYVAL_SIZE, align), .help = "file: alignment of the mapping's address" },
 	{ KEY("discard-data", KEYVAL_BOOL, discard_data),
 	  .help = "file: free the blocks that were RAM at the end" },
-	{ .key = "readonly", .type = KEYVAL_REFUSED,
+	{ .key = "readonly",
+	  .type = KEYVAL_REFUSED,
 	  .help = "guest RAM is always writable; leave the key out" },
-	{ .key = "rom", .type = KEYVAL_REFUSED,
-	  .help = "there is no ROM behind this option, guest RAM is always writable; leave the key out" },
-	{ .key = "pmem", .type = KEYVAL_REFUSED,
+	{ .key = "rom",
+	  .type = KEYVAL_REFUSED,
+	  .help = "there is no ROM behind this option, guest RAM is always writable; leave the key "
+		  "out" },
+	{ .key = "pmem",
+	  .type = KEYVAL_REFUSED,
 	  .help = "RAM is not persistent memory; for that use a vhost-user pmem device" },
-	{ .key = "prealloc-context", .type = KEYVAL_REFUSED,
+	{ .key = "prealloc-context",
+	  .type = KEYVAL_REFUSED,
 	  .help = "there are no thread contexts; run minivmm under numactl or taskset instead" },
-	{ .key = "size", .type = KEYVAL_REFUSED, .help = "the size of RAM is --memory's, as in --memory 1G" },
-	{ .key = "id", .type = KEYVAL_REFUSED,
+	{ .key = "size",
+	  .type = KEYVAL_REFUSED,
+	  .help = "the size of RAM is --memory's, as in --memory 1G" },
+	{ .key = "id",
+	  .type = KEYVAL_REFUSED,
 	  .help = "the machine has one memory, which needs no name; leave the key out" },
 	{ .key = NULL }
 };
@@ -103,8 +119,9 @@ static int check_kind_keys(const struct mem_options *o, struct err *e)
 		const bool *given = (const bool *)((const char *)o + kind_keys[i].given);
 
 		if (*given && o->kind != (int)kind_keys[i].kind)
-			return err_set(e, -EINVAL, OPTION ": %s is a key of %s, not of %s", kind_keys[i].key,
-				       kind_words[kind_keys[i].kind], kind_words[o->kind]);
+			return err_set(e, -EINVAL, OPTION ": %s is a key of %s, not of %s",
+				       kind_keys[i].key, kind_words[kind_keys[i].kind],
+				       kind_words[o->kind]);
 	}
 	return 0;
 }
@@ -112,17 +129,21 @@ static int check_kind_keys(const struct mem_options *o, struct err *e)
 static int check_common(const struct mem_options *o, struct err *e)
 {
 	if (!o->share)
-		return err_set(e, -EINVAL, OPTION ": share=off is refused: a daemon would see another copy of "
-			       "RAM than the guest; leave the key out");
+		return err_set(e, -EINVAL,
+			       OPTION ": share=off is refused: a daemon would see another copy of "
+				      "RAM than the guest; leave the key out");
 	if (o->prealloc && !o->reserve)
-		return err_set(e, -EINVAL, OPTION ": prealloc=on and reserve=off contradict each other; "
-			       "give one of them");
+		return err_set(e, -EINVAL,
+			       OPTION ": prealloc=on and reserve=off contradict each other; "
+				      "give one of them");
 	if (o->given.prealloc_threads && !o->prealloc)
 		return err_set(e, -EINVAL, OPTION ": prealloc-threads needs prealloc=on");
 	if (o->policy == MEM_POLICY_DEFAULT && o->host_nodes)
-		return err_set(e, -EINVAL, OPTION ": host-nodes needs policy=preferred, bind or interleave");
+		return err_set(e, -EINVAL,
+			       OPTION ": host-nodes needs policy=preferred, bind or interleave");
 	if (o->policy != MEM_POLICY_DEFAULT && !o->host_nodes)
-		return err_set(e, -EINVAL, OPTION ": policy=%s needs host-nodes, as in host-nodes=0-1",
+		return err_set(e, -EINVAL,
+			       OPTION ": policy=%s needs host-nodes, as in host-nodes=0-1",
 			       policy_words[o->policy]);
 	if (o->host_nodes) {
 		struct numa_nodes nodes;
@@ -137,7 +158,9 @@ static int check_shm(const struct mem_options *o, struct err *e)
 	if (!o->name)
 		return 0;
 	if (o->thp == MEM_THP_ON)
-		return err_set(e, -EINVAL, OPTION ": thp=on and name= exclude each other: a named object lies in "
+		return err_set(e, -EINVAL,
+			       OPTION
+			       ": thp=on and name= exclude each other: a named object lies in "
 			       "/dev/shm, whose mount (huge=) decides about its pages");
 	return shm_object_check_name(o->name, e);
 }
@@ -147,7 +170,8 @@ static int check_memfd(const struct mem_options *o, struct err *e)
 	if (o->given.hugetlbsize && !o->hugetlb)
 		return err_set(e, -EINVAL, OPTION ": hugetlbsize needs hugetlb=on");
 	if (o->given.hugetlbsize && !is_pow2(o->hugetlbsize))
-		return err_set(e, -EINVAL, OPTION ": hugetlbsize must be a power of two, as 2M or 1G");
+		return err_set(e, -EINVAL,
+			       OPTION ": hugetlbsize must be a power of two, as 2M or 1G");
 	return 0;
 }
 
@@ -156,12 +180,15 @@ static int check_file(const struct mem_options *o, struct err *e)
 	uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
 
 	if (!o->path)
-		return err_set(e, -EINVAL, OPTION ": file needs path=, the file or directory for RAM");
+		return err_set(e, -EINVAL,
+			       OPTION ": file needs path=, the file or directory for RAM");
 	if (o->offset % page)
-		return err_set(e, -EINVAL, OPTION ": offset must be a multiple of the page size, %u bytes",
+		return err_set(e, -EINVAL,
+			       OPTION ": offset must be a multiple of the page size, %u bytes",
 			       (unsigned)page);
 	if (o->given.align && (!is_pow2(o->align) || o->align < page || o->align > GIB(1)))
-		return err_set(e, -EINVAL, OPTION ": align must be a power of two from %u bytes to 1G",
+		return err_set(e, -EINVAL,
+			       OPTION ": align must be a power of two from %u bytes to 1G",
 			       (unsigned)page);
 	return 0;
 }
@@ -180,8 +207,8 @@ int mem_options_parse(struct mem_options *o, const char *text, struct err *e)
 	if (r)
 		return r;
 	if (o->merge)
-		log_warn(OPTION ": merge=on has no effect: the kernel merges private pages only, and guest RAM "
-			 "is shared memory");
+		log_warn(OPTION ": merge=on has no effect: the kernel merges private pages only, "
+				"and guest RAM is shared memory");
 	return 0;
 }
 

@@ -14,7 +14,12 @@
 
 enum mem_kind { MEM_SHM, MEM_MEMFD, MEM_FILE, MEM_KINDS };
 enum mem_thp { MEM_THP_AUTO, MEM_THP_ON, MEM_THP_OFF };
-enum mem_policy { MEM_POLICY_DEFAULT, MEM_POLICY_PREFERRED, MEM_POLICY_BIND, MEM_POLICY_INTERLEAVE };
+enum mem_policy {
+	MEM_POLICY_DEFAULT,
+	MEM_POLICY_PREFERRED,
+	MEM_POLICY_BIND,
+	MEM_POLICY_INTERLEAVE,
+};
 
 /* Initialise with MEM_OPTIONS_DEFAULT; the strings are owned, mem_options_fini frees them. */
 struct mem_options {
@@ -29,11 +34,12 @@ struct mem_options {
 	uint64_t hugetlbsize;		/* memfd: bytes; 0: the system's default */
 	char *path;			/* file: path= or mem-path= */
 	uint64_t offset;		/* file: bytes into it where RAM begins */
-	uint64_t align;			/* file: of the mapping's address; 0: what the pages ask for */
+	uint64_t align;			/* file: of the mapping's address; 0: as pages ask for */
 	bool discard_data;		/* file: free its blocks at the end */
 	struct {			/* which keys came, kept by keyval_parse */
 		bool kind, thp, share, merge, dump, prealloc, prealloc_threads, reserve, policy;
-		bool name, host_nodes, seal, hugetlb, hugetlbsize, path, offset, align, discard_data;
+		bool name, host_nodes, seal, hugetlb, hugetlbsize;
+		bool path, offset, align, discard_data;
 	} given;
 };
 
@@ -44,8 +50,8 @@ extern const struct keyval mem_option_table[];
 
 /*
  * Parses @text and refuses what contradicts itself and keys that are not for the kind; what depends
- * on the host is guest_mem_init's business. Warns on the log of merge=on, which has no effect. 0, or
- * -EINVAL or -ERANGE with @e; strings of @o are the caller's to free also after a failure.
+ * on the host is guest_mem_init's business. Warns on the log of merge=on, which has no effect. 0,
+ * or -EINVAL or -ERANGE with @e; strings of @o are the caller's to free also after a failure.
  */
 int mem_options_parse(struct mem_options *o, const char *text, struct err *e);
 /* Frees the strings. Works twice. */

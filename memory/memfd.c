@@ -38,8 +38,9 @@ static int open_memfd(const struct mem_options *o, int *ret_fd, struct err *e)
 	if (fd < 0)
 		fd = memfd_create("minivmm-ram", flags);
 	if (fd < 0 && o->hugetlb)
-		return err_sys(e, "guest RAM: a memfd with hugetlb=on and hugetlbsize=%s (the host's sizes are "
-			       "listed in /sys/kernel/mm/hugepages)",
+		return err_sys(e,
+			       "guest RAM: a memfd with hugetlb=on and hugetlbsize=%s (the host's "
+			       "sizes are listed in /sys/kernel/mm/hugepages)",
 			       o->hugetlbsize ? size_format(o->hugetlbsize, size) : "default");
 	if (fd < 0)
 		return err_sys(e, "guest RAM: memfd_create");
@@ -74,7 +75,8 @@ static int check_size(const struct mem_options *o, const uint64_t *sizes, unsign
 	if (o->hugetlb) {
 		r = open_memfd(o, &probe, e);
 		if (r == 0 && !hugetlb_is(probe, &b->page_size))
-			r = err_set(e, -ENOTSUP, "guest RAM: the host gave hugetlb=on no huge pages");
+			r = err_set(e, -ENOTSUP,
+				    "guest RAM: the host gave hugetlb=on no huge pages");
 	}
 	r = r ? r : mem_backend_check_pages(sizes, count, b->page_size, e);
 	for (unsigned i = 0; i < count && r == 0; i++) {

@@ -55,8 +55,11 @@ int numa_parse(const char *text, struct numa_nodes *ret, struct err *e)
 			last = node_number(&at);
 		}
 		if (first < 0 || last < first || (*at && *at != ','))
-			return err_set(e, -EINVAL, "--mem-backend: host-nodes: \"%s\" is not a list of node numbers "
-				       "below %d, as in 0-1 or 0,,2", text, NUMA_NODES_MAX);
+			return err_set(
+				e, -EINVAL,
+				"--mem-backend: host-nodes: \"%s\" is not a list of node numbers "
+				"below %d, as in 0-1 or 0,,2",
+				text, NUMA_NODES_MAX);
 		for (int n = first; n <= last; n++)
 			add_node(&nodes, (unsigned)n);
 		if (!*at)
@@ -101,11 +104,12 @@ int numa_bind(void *host, uint64_t len, const struct mem_options *o, struct err 
 	if (r)
 		return r;
 	/* The kernel reads one bit less than it is told. */
-	if (syscall(SYS_mbind, host, len, kernel_mode(o, nodes.count), nodes.mask, nodes.highest + 2ul,
-		    MPOL_MF_STRICT | MPOL_MF_MOVE) == 0)
+	if (syscall(SYS_mbind, host, len, kernel_mode(o, nodes.count), nodes.mask,
+		    nodes.highest + 2ul, MPOL_MF_STRICT | MPOL_MF_MOVE) == 0)
 		return 0;
 	if (errno == ENOSYS)
-		return err_set(e, -ENOSYS, "guest RAM: this kernel knows no NUMA policy; leave policy and "
+		return err_set(e, -ENOSYS,
+			       "guest RAM: this kernel knows no NUMA policy; leave policy and "
 			       "host-nodes out");
 	online_nodes(online, sizeof(online));
 	return err_sys(e, "guest RAM cannot be bound to host-nodes=%s (nodes with memory here: %s)",

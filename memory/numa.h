@@ -21,8 +21,8 @@ int numa_parse(const char *text, struct numa_nodes *ret, struct err *e);
 
 /*
  * Binds [host, host + len), mapped MAP_SHARED, as o->policy and o->host_nodes say; nothing for the
- * default policy. The policy belongs to the object, so pages a daemon touches first obey it as well.
- * 0, or -errno with @e.
+ * default policy. The policy belongs to the object, so pages a daemon touches first obey it as
+ * well. 0, or -errno with @e.
  */
 int numa_bind(void *host, uint64_t len, const struct mem_options *o, struct err *e);
 

@@ -53,7 +53,8 @@ static void *run_share(void *arg)
 	uint64_t at = 0;
 
 	while (at < s->part.size && s->result == 0) {
-		uint64_t len = min_u64(s->part.size - at, s->part.page_size > STEP ? s->part.page_size : STEP);
+		uint64_t len = min_u64(s->part.size - at,
+				       s->part.page_size > STEP ? s->part.page_size : STEP);
 
 		s->result = populate(&s->part, at, len);
 		at += len;
@@ -68,8 +69,8 @@ static unsigned count_threads(const struct prealloc_range *r, unsigned threads)
 	uint64_t shares = r->size / (r->page_size > STEP ? r->page_size : STEP);
 
 	if (threads == 0)
-		threads = cpus < 1 ? 1 : cpus > THREADS_DEFAULT_MAX ? THREADS_DEFAULT_MAX : (unsigned)cpus;
-	threads = threads > THREADS_MAX ? THREADS_MAX : threads;
+		threads = cpus < 1 ? 1 : (unsigned)min_u64((uint64_t)cpus, THREADS_DEFAULT_MAX);
+	threads = (unsigned)min_u64(threads, THREADS_MAX);
 	return shares < 1 ? 1 : (unsigned)min_u64(threads, shares);
 }
 
@@ -102,7 +103,9 @@ int prealloc_range(const struct prealloc_range *r, unsigned threads, struct err 
 	}
 	if (result == 0)
 		return 0;
-	return err_set(e, result, "guest RAM: prealloc=on: %s cannot all be allocated (%s); give the host more "
-		       "memory (or huge pages, or a larger /dev/shm), or the guest less",
-		       size_format(r->size, buf), strerror(-result));
+	return err_set(
+		e, result,
+		"guest RAM: prealloc=on: %s cannot all be allocated (%s); give the host more "
+		"memory (or huge pages, or a larger /dev/shm), or the guest less",
+		size_format(r->size, buf), strerror(-result));
 }

@@ -16,8 +16,8 @@ struct prealloc_range {
 };
 
 /*
- * Allocates every page of the range and returns when all are there. @threads 0: one for each CPU, at
- * most 16. The work is MADV_POPULATE_WRITE (Linux 5.14) and, where that is missing, fallocate.
+ * Allocates every page of the range and returns when all are there. @threads 0: one for each CPU,
+ * at most 16. The work is MADV_POPULATE_WRITE (Linux 5.14) and, where that is missing, fallocate.
  * 0, or -errno with @e; pages got before a failure stay.
  */
 int prealloc_range(const struct prealloc_range *r, unsigned threads, struct err *e);

@@ -21,13 +21,18 @@ enum { NAME_BYTES_MAX = 255, TRIES = 64 };
 
 int shm_object_check_name(const char *name, struct err *e)
 {
-	if (name[0] != '/' || !name[1] || strchr(name + 1, '/') || !strcmp(name, "/.") || !strcmp(name, "/.."))
-		return err_set(e, -EINVAL, "--mem-backend: name: \"%s\" is not a shm object's name: write one "
-			       "slash and then a word, as in /ram1", name);
+	if (name[0] != '/' || !name[1] || strchr(name + 1, '/') || !strcmp(name, "/.") ||
+	    !strcmp(name, "/.."))
+		return err_set(e, -EINVAL,
+			       "--mem-backend: name: \"%s\" is not a shm object's name: write one "
+			       "slash and then a word, as in /ram1",
+			       name);
 	if (strlen(name + 1) > NAME_BYTES_MAX)
-		return err_set(e, -EINVAL, "--mem-backend: name: longer than %d bytes", NAME_BYTES_MAX);
+		return err_set(e, -EINVAL, "--mem-backend: name: longer than %d bytes",
+			       NAME_BYTES_MAX);
 	if (!strncmp(name, SHM_OBJECT_PREFIX, strlen(SHM_OBJECT_PREFIX)))
-		return err_set(e, -EINVAL, "--mem-backend: name: names that begin with " SHM_OBJECT_PREFIX
+		return err_set(e, -EINVAL,
+			       "--mem-backend: name: names that begin with " SHM_OBJECT_PREFIX
 			       " are kept for RAM without a name; choose another");
 	return 0;
 }
@@ -37,8 +42,11 @@ static int open_named(const char *name, int *ret_fd, struct err *e)
 	autoclose int fd = shm_open(name, O_RDWR | O_CREAT | O_EXCL, S_IRUSR | S_IWUSR);
 
 	if (fd < 0 && errno == EEXIST)
-		return err_set(e, -EEXIST, "guest RAM: the shm object %s exists already; choose another name= or, "
-			       "when no machine uses it any more, remove it (rm /dev/shm%s)", name, name);
+		return err_set(
+			e, -EEXIST,
+			"guest RAM: the shm object %s exists already; choose another name= or, "
+			"when no machine uses it any more, remove it (rm /dev/shm%s)",
+			name, name);
 	if (fd < 0)
 		return err_sys(e, "guest RAM: cannot create the shm object %s", name);
 	if (fchmod(fd, S_IRUSR | S_IWUSR) < 0) {	/* whatever the umask says */
@@ -73,8 +81,10 @@ static int open_unnamed(int *ret_fd, struct err *e)
 		shm_unlink(name);
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	if (fd < 0)
-		return err_sys(e, "guest RAM: cannot create a shm object; is /dev/shm mounted and writable? "
-			       "--mem-backend=memfd needs neither");
+		return err_sys(
+			e,
+			"guest RAM: cannot create a shm object; is /dev/shm mounted and writable? "
+			"--mem-backend=memfd needs neither");
 	*ret_fd = fd;
 	return 0;
 }
@@ -85,18 +95,20 @@ static int check_room(int fd, uint64_t total, struct err *e)
 	char need[24], have[24];
 	uint64_t size, available;
 
-	if (total == 0 || fstatvfs(fd, &v) < 0 || v.f_blocks == 0)	/* 0: a mount without a limit */
+	if (total == 0 || fstatvfs(fd, &v) < 0 || v.f_blocks == 0) /* 0: a mount without a limit */
 		return 0;
 	size = (uint64_t)v.f_blocks * v.f_frsize;
 	available = (uint64_t)v.f_bavail * v.f_frsize;
 	if (total > size)
-		return err_set(e, -ENOSPC, "guest RAM needs %s, but /dev/shm holds %s at most; make it larger "
-			       "(mount -o remount,size=%s /dev/shm) or use --mem-backend=memfd, which that "
-			       "mount does not bound",
+		return err_set(e, -ENOSPC,
+			       "guest RAM needs %s, but /dev/shm holds %s at most; make it larger "
+			       "(mount -o remount,size=%s /dev/shm) or use --mem-backend=memfd, "
+			       "which that mount does not bound",
 			       size_format(total, need), size_format(size, have), need);
 	if (total > available)
-		log_warn("guest RAM needs %s, but only %s of /dev/shm is free now: the machine ends when the "
-			 "guest uses more", size_format(total, need), size_format(available, have));
+		log_warn("guest RAM needs %s, but only %s of /dev/shm is free now: the machine "
+			 "ends when the guest uses more",
+			 size_format(total, need), size_format(available, have));
 	return 0;
 }
 
@@ -109,7 +121,9 @@ int shm_object_create(const char *name, uint64_t size, uint64_t total, int *ret_
 		return r;
 	r = check_room(fd, total, e);
 	if (r == 0 && ftruncate(fd, (off_t)size) < 0)
-		r = err_sys(e, "guest RAM: cannot give the shm object its size of %" PRIu64 " bytes", size);
+		r = err_sys(e,
+			    "guest RAM: cannot give the shm object its size of %" PRIu64 " bytes",
+			    size);
 	if (r) {
 		if (name)
 			shm_unlink(name);

@@ -13,15 +13,15 @@
 /* Names that begin so are minivmm's own, for the instant between shm_open and shm_unlink. */
 #define SHM_OBJECT_PREFIX "/minivmm-"
 
-/* A name the user may choose: one slash in front, at most 255 bytes behind, not ours. 0 or -EINVAL. */
+/* A name the user may choose: one slash, at most 255 bytes behind it, not ours. 0 or -EINVAL. */
 int shm_object_check_name(const char *name, struct err *e);
 
 /*
  * Makes an object of @size bytes. Without @name it has mode 0 and no name any more: nobody can open
- * it, only an fd that was passed on leads to it. With @name it has mode 0600 and keeps the name until
- * shm_object_remove. @total is what all objects together will hold, checked against the mount: more
- * than it can ever hold is refused, more than is free now is warned of on the log; 0: not checked.
- * 0 with *@ret_fd the caller's, or -errno with @e and nothing left behind.
+ * it, only an fd that was passed on leads to it. With @name it has mode 0600 and keeps the name
+ * until shm_object_remove. @total is what all objects together will hold, checked against the
+ * mount: more than it can ever hold is refused, more than is free now is warned of on the log; 0:
+ * not checked. 0 with *@ret_fd the caller's, or -errno with @e and nothing left behind.
  */
 int shm_object_create(const char *name, uint64_t size, uint64_t total, int *ret_fd, struct err *e);
 

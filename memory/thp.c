@@ -28,7 +28,7 @@ struct job {
 	unsigned count;
 	int *fds;
 	char size[32], uid_map[64], gid_map[64];
-	const char *failed;	/* the step that failed, NULL for none; a child that dies reports nothing */
+	const char *failed;	/* the step that failed, NULL for none */
 	int error;
 };
 
@@ -74,7 +74,8 @@ static int child_main(void *arg)
 {
 	struct job *j = arg;
 
-	if (!write_proc("/proc/self/uid_map", j->uid_map) || !write_proc("/proc/self/setgroups", "deny") ||
+	if (!write_proc("/proc/self/uid_map", j->uid_map) ||
+	    !write_proc("/proc/self/setgroups", "deny") ||
 	    !write_proc("/proc/self/gid_map", j->gid_map))
 		return fail_step(j, "mapping the user in a user namespace");
 	return make_objects(j);
@@ -87,8 +88,10 @@ static void make_in_namespace(struct job *j)
 	sigset_t all, old;
 	pid_t child;
 
-	snprintf(j->uid_map, sizeof(j->uid_map), "%u %u 1", (unsigned)geteuid(), (unsigned)geteuid());
-	snprintf(j->gid_map, sizeof(j->gid_map), "%u %u 1", (unsigned)getegid(), (unsigned)getegid());
+	snprintf(j->uid_map, sizeof(j->uid_map), "%u %u 1", (unsigned)geteuid(),
+		 (unsigned)geteuid());
+	snprintf(j->gid_map, sizeof(j->gid_map), "%u %u 1", (unsigned)getegid(),
+		 (unsigned)getegid());
 	j->failed = "the helper process for a user namespace";
 	j->error = ECHILD;
 	sigfillset(&all);
@@ -121,7 +124,8 @@ static int give_sizes(struct job *j, const uint64_t *sizes, uint64_t *ret_huge, 
 	return 0;
 }
 
-int thp_create(const uint64_t *sizes, unsigned count, int *ret_fds, uint64_t *ret_huge, struct err *e)
+int thp_create(const uint64_t *sizes, unsigned count, int *ret_fds, uint64_t *ret_huge,
+	       struct err *e)
 {
 	struct job j = { .count = count, .fds = ret_fds };
 	uint64_t total = 0;
@@ -154,7 +158,8 @@ bool thp_is_huge(void *host, uint64_t huge)
 	if (madvise(host, page, MADV_POPULATE_WRITE) < 0) {
 		if (errno != EINVAL)
 			return false;
-		*(volatile uint8_t *)host = 0;	/* Linux before 5.14; the object is new, so it is 0 */
+		/* Linux before 5.14. The object is new, so the byte is 0 already. */
+		*(volatile uint8_t *)host = 0;
 	}
 	if (mincore(host, huge, resident) < 0)
 		return false;

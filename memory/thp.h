@@ -24,11 +24,13 @@
  * exactly them. 0 with @ret_fds the caller's and *@ret_huge the size of a huge page, or -errno with
  * the reason in @e and nothing left behind.
  */
-int thp_create(const uint64_t *sizes, unsigned count, int *ret_fds, uint64_t *ret_huge, struct err *e);
+int thp_create(const uint64_t *sizes, unsigned count, int *ret_fds, uint64_t *ret_huge,
+	       struct err *e);
 
 /*
  * Measures: touches the first page at @host, the start of a mapping of such an object aligned to
- * @huge and as large at least, and sees whether a whole huge page came. Not before NUMA policy is set.
+ * @huge and as large at least, and sees whether a whole huge page came. Not before NUMA policy is
+ * set.
  */
 bool thp_is_huge(void *host, uint64_t huge);
 

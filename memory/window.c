@@ -35,7 +35,7 @@ static uint64_t page_size(void)
 
 /* --- filler --- */
 
-/* At most FILLER_PIECES areas, each of a power of two, so that pieces start on their own multiples. */
+/* At most FILLER_PIECES areas, each of a power of two: pieces start on their own multiples. */
 static uint64_t choose_filler_size(uint64_t size)
 {
 	uint64_t filler = FILLER_MIN;
@@ -52,13 +52,13 @@ static void *map_filler(const struct mem_window *w, void *fixed, uint64_t offset
 	void *at;
 
 	if (w->filler < 0)
-		at = mmap(fixed, len, PROT_READ | PROT_WRITE, flags | MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
-			  -1, 0);
+		at = mmap(fixed, len, PROT_READ | PROT_WRITE,
+			  flags | MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	else
 		at = mmap(fixed, len, PROT_READ | PROT_WRITE, flags | MAP_SHARED, w->filler,
 			  (off_t)(offset % w->filler_size));
 	if (at != MAP_FAILED)
-		madvise(at, len, MADV_DONTDUMP);	/* the guest's data; a failure only makes a core larger */
+		madvise(at, len, MADV_DONTDUMP);	/* a failure only makes a core larger */
 	return at;
 }
 
@@ -68,7 +68,7 @@ static uint64_t piece_len(const struct mem_window *w, uint64_t offset, uint64_t 
 	return w->filler < 0 ? len : min_u64(len, w->filler_size - offset % w->filler_size);
 }
 
-/* Moves [from, from + len), one area, over the window at @offset. 0 or -errno, @from unmapped then. */
+/* Moves [from, from + len), one area, over the window at @offset. 0, or -errno, @from unmapped. */
 static int move_over(struct mem_window *w, void *from, uint64_t offset, uint64_t len)
 {
 	int r;
@@ -102,8 +102,8 @@ static int cover(struct mem_window *w, uint64_t offset, uint64_t len)
 	if (done == len)
 		return 0;
 	/*
-	 * The process has no area left to work with elsewhere. One area of private pages straight over
-	 * the rest needs none, since it takes the place of one or more.
+	 * The process has no area left to work with elsewhere. One area of private pages straight
+	 * over the rest needs none, since it takes the place of one or more.
 	 */
 	if (mmap(w->host + offset + done, len - done, PROT_READ | PROT_WRITE,
 		 MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0) == MAP_FAILED)
@@ -116,7 +116,8 @@ static int cover(struct mem_window *w, uint64_t offset, uint64_t len)
 
 static struct window_object **find_object(struct mem_window *w, const struct stat *st)
 {
-	uint64_t hash = ((uint64_t)st->st_ino ^ (uint64_t)st->st_dev) * UINT64_C(0x9e3779b97f4a7c15);
+	uint64_t hash =
+		((uint64_t)st->st_ino ^ (uint64_t)st->st_dev) * UINT64_C(0x9e3779b97f4a7c15);
 	struct window_object **o = &w->objects[hash >> 56];
 
 	while (*o && ((*o)->ino != st->st_ino || (*o)->dev != st->st_dev))
@@ -214,18 +215,21 @@ int window_init(struct mem_window *w, uint64_t size, struct err *e)
 
 	*w = (struct mem_window){ .size = size, .filler = -1 };
 	if (size == 0 || size % page || size > GIB(32768))
-		return err_set(e, -EINVAL, "a shared memory window of %s: its size must be a multiple of the page size "
-			       "and at most 32T", size_format(size, buf));
+		return err_set(e, -EINVAL,
+			       "a shared memory window of %s: its size must be a multiple of the "
+			       "page size and at most 32T",
+			       size_format(size, buf));
 	w->objects = calloc(BUCKETS, sizeof(struct window_object *));
 	if (!w->objects)
 		return err_set(e, -ENOMEM, "a shared memory window: out of memory");
-	/* A page that is never accessible on either side keeps areas of the window from growing out of it. */
+	/* A page without access on either side keeps the window's areas from growing out of it. */
 	w->reservation_size = size + align + 2 * page;
-	w->reservation = mmap(NULL, w->reservation_size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
-			      -1, 0);
+	w->reservation = mmap(NULL, w->reservation_size, PROT_NONE,
+			      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (w->reservation == MAP_FAILED) {
 		w->reservation = NULL;
-		err_sys(e, "a shared memory window of %s: no address space", size_format(size, buf));
+		err_sys(e, "a shared memory window of %s: no address space",
+			size_format(size, buf));
 		goto fail;
 	}
 	w->host = (uint8_t *)align_up((uintptr_t)w->reservation + page, align);
@@ -233,14 +237,16 @@ int window_init(struct mem_window *w, uint64_t size, struct err *e)
 		w->filler_size = choose_filler_size(size);
 		w->filler = memfd_create("minivmm-filler", MFD_CLOEXEC);
 		if (w->filler < 0 || ftruncate(w->filler, (off_t)w->filler_size) < 0) {
-			err_sys(e, "a shared memory window of %s: its filler", size_format(size, buf));
+			err_sys(e, "a shared memory window of %s: its filler",
+				size_format(size, buf));
 			goto fail;
 		}
 	}
 	for (uint64_t at = 0, len; at < size; at += len) {
 		len = piece_len(w, at, size - at);
 		if (map_filler(w, w->host + at, at, len) == MAP_FAILED) {
-			err_sys(e, "a shared memory window of %s: mapping its filler", size_format(size, buf));
+			err_sys(e, "a shared memory window of %s: mapping its filler",
+				size_format(size, buf));
 			goto fail;
 		}
 	}
@@ -265,8 +271,8 @@ void window_fini(struct mem_window *w)
 }
 
 /* What can be said of @fd before it is mapped. */
-static int check_object(int fd, uint64_t offset, uint64_t fd_offset, uint64_t len, struct stat *ret_st,
-			struct err *e)
+static int check_object(int fd, uint64_t offset, uint64_t fd_offset, uint64_t len,
+			struct stat *ret_st, struct err *e)
 {
 	uint64_t page = page_size();
 	struct stat st;
@@ -274,14 +280,19 @@ static int check_object(int fd, uint64_t offset, uint64_t fd_offset, uint64_t le
 	if (fd < 0 || fstat(fd, &st) < 0)
 		return err_set(e, -EBADF, "the mapping came without a usable fd");
 	if (!S_ISREG(st.st_mode))
-		return err_set(e, -EINVAL, "the fd of the mapping is not a regular file or shared memory");
+		return err_set(e, -EINVAL,
+			       "the fd of the mapping is not a regular file or shared memory");
 	hugetlb_is(fd, &page);
 	if ((offset | fd_offset | len) & (page - 1))
-		return err_set(e, -EINVAL, "the mapping 0x%" PRIx64 "+0x%" PRIx64 " of file offset 0x%" PRIx64
-			       " is not aligned to pages of %" PRIu64 " bytes", offset, len, fd_offset, page);
+		return err_set(e, -EINVAL,
+			       "the mapping 0x%" PRIx64 "+0x%" PRIx64 " of file offset 0x%" PRIx64
+			       " is not aligned to pages of %" PRIu64 " bytes",
+			       offset, len, fd_offset, page);
 	if (!range_ok(fd_offset, len, align_up((uint64_t)st.st_size, page)))
-		return err_set(e, -EINVAL, "the mapping of file offset 0x%" PRIx64 "+0x%" PRIx64 " is beyond the "
-			       "file's end, 0x%" PRIx64, fd_offset, len, (uint64_t)st.st_size);
+		return err_set(e, -EINVAL,
+			       "the mapping of file offset 0x%" PRIx64 "+0x%" PRIx64
+			       " is beyond the file's end, 0x%" PRIx64,
+			       fd_offset, len, (uint64_t)st.st_size);
 	*ret_st = st;
 	return 0;
 }
@@ -291,16 +302,20 @@ static int check_place(const struct mem_window *w, uint64_t offset, uint64_t len
 	unsigned i;
 
 	if (len == 0 || !range_ok(offset, len, w->size))
-		return err_set(e, -EINVAL, "the mapping 0x%" PRIx64 "+0x%" PRIx64 " is empty or not within the window "
-			       "of 0x%" PRIx64 " bytes", offset, len, w->size);
+		return err_set(e, -EINVAL,
+			       "the mapping 0x%" PRIx64 "+0x%" PRIx64
+			       " is empty or not within the window of 0x%" PRIx64 " bytes",
+			       offset, len, w->size);
 	i = find_index(w, offset);
 	if (i < w->count && w->mappings[i].offset < offset + len)
-		return err_set(e, -EEXIST, "the mapping 0x%" PRIx64 "+0x%" PRIx64 " overlaps the one at 0x%" PRIx64,
+		return err_set(e, -EEXIST,
+			       "the mapping 0x%" PRIx64 "+0x%" PRIx64
+			       " overlaps the one at 0x%" PRIx64,
 			       offset, len, w->mappings[i].offset);
 	return 0;
 }
 
-/* Read-only is a private copy: stray stores of the guest must neither reach the object nor stop it. */
+/* Read-only is a private copy: the guest's stray stores neither reach the object nor stop it. */
 static int place_object(struct mem_window *w, const struct window_mapping *m, int fd, struct err *e)
 {
 	int flags = m->rw ? MAP_SHARED : MAP_PRIVATE | MAP_NORESERVE;
@@ -308,18 +323,19 @@ static int place_object(struct mem_window *w, const struct window_mapping *m, in
 	int r;
 
 	if (from == MAP_FAILED)
-		return err_sys(e, "the fd of the mapping cannot be mapped %s", m->rw ? "read-write" : "read-only");
+		return err_sys(e, "the fd of the mapping cannot be mapped %s",
+			       m->rw ? "read-write" : "read-only");
 	madvise(from, m->len, MADV_DONTDUMP);
 	r = move_over(w, from, m->offset, m->len);
 	if (r == 0)
 		return 0;
 	err_set(e, r, "the mapping cannot be moved into the window: %s", strerror(-r));
-	cover(w, m->offset, m->len);	/* should mremap have got as far as unmapping what was there */
+	cover(w, m->offset, m->len); /* should mremap have got as far as unmapping what was there */
 	return r;
 }
 
-int window_map(struct mem_window *w, uint64_t offset, int fd, uint64_t fd_offset, uint64_t len, bool rw,
-	       struct err *e)
+int window_map(struct mem_window *w, uint64_t offset, int fd, uint64_t fd_offset, uint64_t len,
+	       bool rw, struct err *e)
 {
 	struct window_mapping m = {
 		.offset = offset, .len = len, .live = len, .fd_offset = fd_offset, .rw = rw,
@@ -351,11 +367,13 @@ int window_unmap(struct mem_window *w, uint64_t offset, uint64_t len, struct err
 	int r;
 
 	if (i == w->count || w->mappings[i].offset != offset || w->mappings[i].len != len)
-		return err_set(e, -ENOENT, "0x%" PRIx64 "+0x%" PRIx64 " is not exactly one mapping", offset, len);
+		return err_set(e, -ENOENT, "0x%" PRIx64 "+0x%" PRIx64 " is not exactly one mapping",
+			       offset, len);
 	r = cover(w, offset, len);
 	if (r)
-		return err_set(e, r, "the mapping 0x%" PRIx64 "+0x%" PRIx64 " cannot be taken away: %s", offset, len,
-			       strerror(-r));
+		return err_set(e, r,
+			       "the mapping 0x%" PRIx64 "+0x%" PRIx64 " cannot be taken away: %s",
+			       offset, len, strerror(-r));
 	remove_at(w, i);
 	return 0;
 }
@@ -372,7 +390,8 @@ int window_clear(struct mem_window *w, struct err *e)
 			return r;
 	}
 	if (w->filler >= 0) {
-		if (fallocate(w->filler, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, (off_t)w->filler_size) < 0)
+		if (fallocate(w->filler, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0,
+			      (off_t)w->filler_size) < 0)
 			return err_sys(e, "emptying the filler of a window");
 		return 0;
 	}
@@ -405,8 +424,8 @@ int window_repair(struct mem_window *w, struct err *e)
 			continue;
 		r = cover(w, m->offset + left, m->live - left);
 		if (r)
-			return err_set(e, r, "the window cannot be repaired at 0x%" PRIx64 ": %s", m->offset + left,
-				       strerror(-r));
+			return err_set(e, r, "the window cannot be repaired at 0x%" PRIx64 ": %s",
+				       m->offset + left, strerror(-r));
 		m->live = left;
 		found++;
 	}

@@ -191,7 +191,8 @@ static void anonymous_shm_is_a_deleted_inode_of_mode_0(void **state)
 static void ram_is_shared_with_whoever_maps_the_fd(void **state)
 {
 	struct guest_mem m = ram("shm", MIB(4));
-	uint32_t *daemon = mmap(NULL, MIB(4), PROT_READ | PROT_WRITE, MAP_SHARED, m.regions[0].fd, 0);
+	uint32_t *daemon =
+		mmap(NULL, MIB(4), PROT_READ | PROT_WRITE, MAP_SHARED, m.regions[0].fd, 0);
 
 	(void)state;
 	assert_ptr_not_equal(daemon, MAP_FAILED);
@@ -235,8 +236,10 @@ static void a_name_in_use_is_refused_and_stays(void **state)
 	(void)state;
 	snprintf(name, sizeof(name), "/test-guest-mem-%d", (int)getpid());
 	snprintf(path, sizeof(path), "/dev/shm%s", name);
-	snprintf(sentence, sizeof(sentence), "%s exists already; choose another name= or, when no machine uses it any "
-		 "more, remove it (rm %s)", name, path);
+	snprintf(sentence, sizeof(sentence),
+		 "%s exists already; choose another name= or, when no machine uses it any "
+		 "more, remove it (rm %s)",
+		 name, path);
 	m = ram(option_of("shm,name=%s", name), MIB(2));
 	assert_refused(option_of("shm,name=%s", name), MIB(2), -EEXIST, sentence);
 	assert_int_equal(stat(path, &st), 0);
@@ -327,7 +330,7 @@ static int create_unprivileged(void)
 	struct err e;
 	int fd;
 
-	/* A change of user makes a process undumpable, which denies it its own uid_map; exec undoes that. */
+	/* A change of user makes a process undumpable, which denies it its uid_map until exec. */
 	if (geteuid() == 0 && (setgid(65534) || setuid(65534) || prctl(PR_SET_DUMPABLE, 1)))
 		return 2;
 	if (thp_create(&size, 1, &fd, &huge, &e)) {
@@ -335,7 +338,8 @@ static int create_unprivileged(void)
 		fflush(stdout);
 		return e.msg[0] ? 1 : 3;
 	}
-	if (fstat(fd, &st) || st.st_mode != S_IFREG || st.st_nlink || st.st_uid != geteuid() || huge <= PAGE)
+	if (fstat(fd, &st) || st.st_mode != S_IFREG || st.st_nlink || st.st_uid != geteuid() ||
+	    huge <= PAGE)
 		return 4;
 	/* The helper is gone and reaped, and left no fd. */
 	if (waitpid(-1, NULL, __WALL) != -1 || errno != ECHILD)
@@ -358,7 +362,8 @@ static void thp_needs_no_privilege(void **state)
 	assert_true(WIFEXITED(status));
 	assert_int_equal(open_fds(), fds);
 	if (WEXITSTATUS(status) == 1) {
-		print_message("SKIPPED: no user namespace with a tmpfs for an ordinary user here (see above)\n");
+		print_message("SKIPPED: no user namespace with a tmpfs for an ordinary user here "
+			      "(see above)\n");
 		skip();
 	}
 	assert_int_equal(WEXITSTATUS(status), 0);
@@ -428,7 +433,8 @@ static void more_huge_pages_than_the_pool_has_are_refused(void **state)
 	}
 	assert_refused("memfd,hugetlb=on", GIB(8192), -ENOMEM, "nr_hugepages");
 	assert_refused("memfd,hugetlb=on", MIB(2) + PAGE, -EINVAL, "is not a multiple of");
-	assert_refused("memfd,hugetlb=on,hugetlbsize=8M", MIB(8), -ENODEV, "hugetlbsize=8M (the host's sizes are listed");
+	assert_refused("memfd,hugetlb=on,hugetlbsize=8M", MIB(8), -ENODEV,
+		       "hugetlbsize=8M (the host's sizes are listed");
 }
 
 static uint64_t write_pool(const char *text)
@@ -487,7 +493,8 @@ static void a_file_is_mapped_at_its_offset_and_keeps_its_size(void **state)
 
 	(void)state;
 	assert_int_equal(pwrite(fd, &word, 4, (off_t)(3 * PAGE)), 4);
-	snprintf(option, sizeof(option), "file,mem-path=%s,offset=%uB,align=1G", path, (unsigned)(2 * PAGE));
+	snprintf(option, sizeof(option), "file,mem-path=%s,offset=%uB,align=1G", path,
+		 (unsigned)(2 * PAGE));
 	m = ram(option, MIB(4));
 	assert_int_equal(*(uint32_t *)mem_ptr(&m, PAGE, 4), word);
 	assert_int_equal(m.regions[0].fd_offset, 2 * PAGE);
@@ -509,8 +516,10 @@ static void a_file_too_short_is_refused_and_not_resized(void **state)
 	struct stat st;
 
 	(void)state;
-	assert_refused(option_of("file,path=%s", path), MIB(4), -EINVAL, "a file that exists is never resized");
-	assert_refused(option_of("file,path=%s,offset=4K", path), MIB(2), -EINVAL, "truncate -s 2052K");
+	assert_refused(option_of("file,path=%s", path), MIB(4), -EINVAL,
+		       "a file that exists is never resized");
+	assert_refused(option_of("file,path=%s,offset=4K", path), MIB(2), -EINVAL,
+		       "truncate -s 2052K");
 	assert_int_equal(stat(path, &st), 0);
 	assert_int_equal(st.st_size, MIB(2));
 	remove_file(path);
@@ -538,7 +547,8 @@ static void a_file_made_for_ram_that_fails_is_gone(void **state)
 
 	(void)state;
 	unlink(path);
-	assert_refused(option_of("file,path=%s,policy=bind,host-nodes=1023", path), MIB(2), -EINVAL, "host-nodes=1023");
+	assert_refused(option_of("file,path=%s,policy=bind,host-nodes=1023", path), MIB(2), -EINVAL,
+		       "host-nodes=1023");
 	assert_int_equal(access(path, F_OK), -1);
 	set_limit(RLIMIT_FSIZE, MIB(1));
 	assert_refused(option_of("file,path=%s", path), MIB(2), -EFBIG, "RLIMIT_FSIZE");
@@ -561,14 +571,16 @@ static void what_is_no_file_is_refused(void **state)
 {
 	(void)state;
 	assert_refused("file,path=/dev/null", MIB(2), -EINVAL, "/dev/null is not a regular file");
-	assert_refused("file,path=/nowhere/ram", MIB(2), -ENOENT, "cannot open the file /nowhere/ram");
+	assert_refused("file,path=/nowhere/ram", MIB(2), -ENOENT,
+		       "cannot open the file /nowhere/ram");
 	assert_refused("file,path=/proc", MIB(2), -EOPNOTSUPP, "no unnamed file can be made");
 }
 
 static void discard_data_frees_the_blocks_at_the_end(void **state)
 {
 	char *path = make_file(MIB(2));
-	struct guest_mem m = ram(option_of("file,path=%s,discard-data=on,prealloc=on", path), MIB(2));
+	struct guest_mem m =
+		ram(option_of("file,path=%s,discard-data=on,prealloc=on", path), MIB(2));
 	struct stat st;
 
 	(void)state;
@@ -584,7 +596,8 @@ static void discard_data_frees_the_blocks_at_the_end(void **state)
 
 static void sizes_that_cannot_be_are_refused(void **state)
 {
-	static const char *const options[] = { "shm", "shm,thp=off", "memfd", "file,path=/dev/shm" };
+	static const char *const options[] = { "shm", "shm,thp=off", "memfd",
+					       "file,path=/dev/shm" };
 
 	(void)state;
 	for (unsigned i = 0; i < ARRAY_SIZE(options); i++) {
@@ -593,13 +606,15 @@ static void sizes_that_cannot_be_are_refused(void **state)
 		assert_refused(options[i], MEM_SIZE_MAX + PAGE, -EINVAL, "is too large");
 		assert_refused(options[i], UINT64_MAX - PAGE + 1, -EINVAL, "is too large");
 	}
-	assert_refused("file,path=/dev/shm,offset=8388607T", GIB(1024), -EINVAL, "larger than a file can be");
+	assert_refused("file,path=/dev/shm,offset=8388607T", GIB(1024), -EINVAL,
+		       "larger than a file can be");
 	assert_int_equal(own_shm_names(), 0);
 }
 
 static void a_limit_on_file_size_is_named_before_it_kills(void **state)
 {
-	static const char *const options[] = { "shm,thp=on", "shm,thp=off", "memfd", "file,path=/dev/shm" };
+	static const char *const options[] = { "shm,thp=on", "shm,thp=off", "memfd",
+					       "file,path=/dev/shm" };
 
 	(void)state;
 	set_limit(RLIMIT_FSIZE, MIB(1));
@@ -662,7 +677,9 @@ static void ram_stays_out_of_core_files_unless_asked_for(void **state)
 static void prealloc_allocates_every_page(void **state)
 {
 	static const char *const options[] = {
-		"memfd,prealloc=on", "memfd,prealloc=on,prealloc-threads=3", "shm,thp=off,prealloc=on",
+		"memfd,prealloc=on",
+		"memfd,prealloc=on,prealloc-threads=3",
+		"shm,thp=off,prealloc=on",
 	};
 
 	(void)state;
@@ -695,11 +712,13 @@ static void policy_bind_reaches_the_kernel(void **state)
 		assert_non_null(strstr(e.msg, "knows no NUMA policy"));
 		skip();
 	}
-	assert_int_equal(syscall(SYS_get_mempolicy, &mode, NULL, 0ul, m.regions[0].host, MPOL_F_ADDR), 0);
+	assert_int_equal(
+		syscall(SYS_get_mempolicy, &mode, NULL, 0ul, m.regions[0].host, MPOL_F_ADDR), 0);
 	assert_int_equal(mode, MPOL_BIND);
 	guest_mem_fini(&m);
 	m = ram("memfd", MIB(2));
-	assert_int_equal(syscall(SYS_get_mempolicy, &mode, NULL, 0ul, m.regions[0].host, MPOL_F_ADDR), 0);
+	assert_int_equal(
+		syscall(SYS_get_mempolicy, &mode, NULL, 0ul, m.regions[0].host, MPOL_F_ADDR), 0);
 	assert_int_equal(mode, MPOL_DEFAULT);
 	guest_mem_fini(&m);
 }
@@ -833,7 +852,8 @@ static void fini_works_on_zeroed_failed_and_finished_ones(void **state)
 
 static void a_thousand_machines_leave_no_fd_and_no_name(void **state)
 {
-	static const char *const options[] = { "shm", "shm,thp=off", "memfd", "file,path=/dev/shm" };
+	static const char *const options[] = { "shm", "shm,thp=off", "memfd",
+					       "file,path=/dev/shm" };
 	unsigned fds = open_fds();
 	struct err e;
 
@@ -842,7 +862,8 @@ static void a_thousand_machines_leave_no_fd_and_no_name(void **state)
 		struct guest_mem m = ram(options[i % ARRAY_SIZE(options)], MIB(2));
 
 		guest_mem_fini(&m);
-		assert_int_equal(try_ram(&m, options[i % ARRAY_SIZE(options)], MIB(2) + 1, &e), -EINVAL);
+		assert_int_equal(try_ram(&m, options[i % ARRAY_SIZE(options)], MIB(2) + 1, &e),
+				 -EINVAL);
 	}
 	assert_int_equal(open_fds(), fds);
 	assert_int_equal(own_shm_names(), 0);

@@ -40,7 +40,8 @@ static void nothing_given_is_anonymous_shm_that_is_shared_and_not_dumped(void **
 
 static void every_key_reaches_its_field(void **state)
 {
-	struct mem_options o = parsed("shm,thp=on,dump=on,prealloc,prealloc-threads=3,policy=bind,host-nodes=0-1,,4");
+	struct mem_options o = parsed(
+		"shm,thp=on,dump=on,prealloc,prealloc-threads=3,policy=bind,host-nodes=0-1,,4");
 
 	(void)state;
 	assert_int_equal(o.thp, MEM_THP_ON);
@@ -146,7 +147,8 @@ static void what_cannot_be_is_refused_with_its_sentence(void **state)
 		if (!mem_options_parse(&o, refused[i].text, &e))
 			fail_msg("%s was accepted", refused[i].text);
 		if (!strstr(e.msg, refused[i].sentence))
-			fail_msg("%s: \"%s\" does not say \"%s\"", refused[i].text, e.msg, refused[i].sentence);
+			fail_msg("%s: \"%s\" does not say \"%s\"", refused[i].text, e.msg,
+				 refused[i].sentence);
 		if (!strstr(e.msg, "--mem-backend"))
 			fail_msg("%s: \"%s\" does not name the option", refused[i].text, e.msg);
 		mem_options_fini(&o);

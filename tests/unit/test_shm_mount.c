@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Guest RAM on a /dev/shm that is too small: refused, warned of, and found out while running. Runs in
- * a mount namespace of its own with a small tmpfs there; says so and exits 77 where that is impossible.
+ * Guest RAM on a /dev/shm that is too small: refused, warned of, and found out while running. Runs
+ * in a mount namespace of its own with a small tmpfs there; says so and exits 77 where that is
+ * impossible.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -36,7 +37,8 @@ static int try_ram(struct guest_mem *m, const char *option, uint64_t size, struc
 }
 
 /* Starts RAM with standard error kept in @text. */
-static int try_ram_logged(struct guest_mem *m, const char *option, uint64_t size, struct err *e, char text[512])
+static int try_ram_logged(struct guest_mem *m, const char *option, uint64_t size, struct err *e,
+			  char text[512])
 {
 	int saved = dup(STDERR_FILENO), log = memfd_create("log", MFD_CLOEXEC), r;
 	ssize_t n;
@@ -195,10 +197,12 @@ int main(void)
 	};
 
 	if (!small_mount()) {
-		fprintf(stderr, "SKIPPED: no mount namespace with a tmpfs of its own: %s\n", strerror(errno));
+		fprintf(stderr, "SKIPPED: no mount namespace with a tmpfs of its own: %s\n",
+			strerror(errno));
 		if (!getenv("CMOCKA_MESSAGE_OUTPUT"))
 			return 77;
-		puts("1..0 # SKIP no mount namespace with a tmpfs of its own");	/* TAP's way to say 77 */
+		/* TAP's way to say 77. */
+		puts("1..0 # SKIP no mount namespace with a tmpfs of its own");
 		return 0;
 	}
 	return cmocka_run_group_tests_name("shm_mount", tests, NULL, NULL);

@@ -71,7 +71,8 @@ static volatile uint32_t *word_at(const struct mem_window *w, uint64_t page)
 	return (volatile uint32_t *)(void *)(w->host + page * PAGE);
 }
 
-static void map_pages(struct mem_window *w, uint64_t at, int fd, uint64_t fd_page, uint64_t pages, bool rw)
+static void map_pages(struct mem_window *w, uint64_t at, int fd, uint64_t fd_page, uint64_t pages,
+		      bool rw)
 {
 	struct err e;
 
@@ -79,8 +80,8 @@ static void map_pages(struct mem_window *w, uint64_t at, int fd, uint64_t fd_pag
 		fail_msg("%s", e.msg);
 }
 
-static void assert_map_refused(struct mem_window *w, uint64_t offset, int fd, uint64_t fd_offset, uint64_t len,
-			       bool rw, int code, const char *sentence)
+static void assert_map_refused(struct mem_window *w, uint64_t offset, int fd, uint64_t fd_offset,
+			       uint64_t len, bool rw, int code, const char *sentence)
 {
 	unsigned before = w->count;
 	struct err e = { "" };
@@ -254,7 +255,8 @@ static void a_huge_window_costs_few_areas_and_is_aligned(void **state)
 static void what_a_daemon_must_not_map_is_refused_and_changes_nothing(void **state)
 {
 	struct mem_window w = window(MIB(1));
-	int fd = make_object(0x1000, 8), reader = reopen(fd, O_RDONLY), writer = reopen(fd, O_WRONLY);
+	int fd = make_object(0x1000, 8), reader = reopen(fd, O_RDONLY),
+	    writer = reopen(fd, O_WRONLY);
 	int path_only = reopen(fd, O_PATH), dir = open("/", O_RDONLY | O_CLOEXEC);
 	int null = open("/dev/null", O_RDWR | O_CLOEXEC), event = fd_eventfd();
 	uint64_t end = MIB(1);
@@ -265,15 +267,19 @@ static void what_a_daemon_must_not_map_is_refused_and_changes_nothing(void **sta
 	assert_map_refused(&w, 0, 9999, 0, PAGE, true, -EBADF, "without a usable fd");
 	assert_map_refused(&w, 0, fd, 0, 0, true, -EINVAL, "is empty or not within");
 	assert_map_refused(&w, end, fd, 0, PAGE, true, -EINVAL, "is empty or not within");
-	assert_map_refused(&w, end - PAGE, fd, 0, 2 * PAGE, true, -EINVAL, "is empty or not within");
-	assert_map_refused(&w, UINT64_MAX - PAGE + 1, fd, 0, PAGE, true, -EINVAL, "is empty or not within");
-	assert_map_refused(&w, PAGE, fd, 0, UINT64_MAX - PAGE + 1, true, -EINVAL, "is empty or not within");
+	assert_map_refused(&w, end - PAGE, fd, 0, 2 * PAGE, true, -EINVAL,
+			   "is empty or not within");
+	assert_map_refused(&w, UINT64_MAX - PAGE + 1, fd, 0, PAGE, true, -EINVAL,
+			   "is empty or not within");
+	assert_map_refused(&w, PAGE, fd, 0, UINT64_MAX - PAGE + 1, true, -EINVAL,
+			   "is empty or not within");
 	assert_map_refused(&w, 1, fd, 0, PAGE, true, -EINVAL, "is not aligned");
 	assert_map_refused(&w, 0, fd, 1, PAGE, true, -EINVAL, "is not aligned");
 	assert_map_refused(&w, 0, fd, 0, PAGE - 1, true, -EINVAL, "is not aligned");
 	assert_map_refused(&w, 0, fd, 8 * PAGE, PAGE, true, -EINVAL, "beyond the file's end");
 	assert_map_refused(&w, 0, fd, 7 * PAGE, 2 * PAGE, true, -EINVAL, "beyond the file's end");
-	assert_map_refused(&w, 0, fd, UINT64_MAX - PAGE + 1, PAGE, true, -EINVAL, "beyond the file's end");
+	assert_map_refused(&w, 0, fd, UINT64_MAX - PAGE + 1, PAGE, true, -EINVAL,
+			   "beyond the file's end");
 	assert_map_refused(&w, 0, dir, 0, PAGE, true, -EINVAL, "not a regular file");
 	assert_map_refused(&w, 0, null, 0, PAGE, true, -EINVAL, "not a regular file");
 	assert_map_refused(&w, 0, event, 0, PAGE, true, -EINVAL, "not a regular file");
@@ -304,7 +310,8 @@ static void only_a_whole_mapping_can_be_unmapped(void **state)
 	static const struct {
 		uint64_t at, pages;
 	} wrong[] = {
-		{ 4, 3 }, { 5, 3 }, { 4, 5 }, { 3, 5 }, { 0, 1 }, { 4, 8 }, { 4, 0 }, { 5, 1 }, { 300, 1 },
+		{ 4, 3 }, { 5, 3 }, { 4, 5 }, { 3, 5 }, { 0, 1 },
+		{ 4, 8 }, { 4, 0 }, { 5, 1 }, { 300, 1 },
 	};
 	struct mem_window w = window(MIB(1));
 	int fd = make_object(0x1000, 8);
@@ -314,7 +321,8 @@ static void only_a_whole_mapping_can_be_unmapped(void **state)
 	map_pages(&w, 4, fd, 0, 4, true);
 	map_pages(&w, 8, fd, 4, 4, true);
 	for (unsigned i = 0; i < ARRAY_SIZE(wrong); i++) {
-		assert_int_equal(window_unmap(&w, wrong[i].at * PAGE, wrong[i].pages * PAGE, &e), -ENOENT);
+		assert_int_equal(window_unmap(&w, wrong[i].at * PAGE, wrong[i].pages * PAGE, &e),
+				 -ENOENT);
 		assert_non_null(strstr(e.msg, "is not exactly one mapping"));
 	}
 	assert_int_equal(window_unmap(&w, UINT64_MAX, UINT64_MAX, &e), -ENOENT);
@@ -465,7 +473,8 @@ static void there_is_an_end_to_the_number_of_mappings(void **state)
 	(void)state;
 	for (uint64_t i = 0; i < WINDOW_MAPPINGS_MAX; i++)
 		map_pages(&w, 2 * i, fd, 0, 1, true);
-	assert_map_refused(&w, (2 * WINDOW_MAPPINGS_MAX + 1) * (uint64_t)PAGE, fd, 0, PAGE, true, -ENOSPC, "no room for more");
+	assert_map_refused(&w, (2 * WINDOW_MAPPINGS_MAX + 1) * (uint64_t)PAGE, fd, 0, PAGE, true,
+			   -ENOSPC, "no room for more");
 	window_fini(&w);
 	close(fd);
 }
@@ -483,7 +492,8 @@ static size_t area_limit(void)
 static void *exhaust_areas(size_t *ret_len)
 {
 	size_t len = 2 * area_limit() * PAGE;
-	uint8_t *base = mmap(NULL, len, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	uint8_t *base =
+		mmap(NULL, len, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
 	assert_ptr_not_equal(base, MAP_FAILED);
 	for (size_t i = 1; i < len / PAGE - 1; i += 2) {
@@ -557,7 +567,8 @@ static uint32_t next_random(uint32_t *state)
 static void model_fill(struct model *m, const struct model_mapping *p, bool mapped)
 {
 	for (uint64_t i = 0; i < p->pages; i++)
-		m->words[p->at + i] = mapped ? (p->object + 1) * 0x10000 + p->page + (uint32_t)i : 0;
+		m->words[p->at + i] =
+			mapped ? (p->object + 1) * 0x10000 + p->page + (uint32_t)i : 0;
 }
 
 static bool model_is_free(const struct model *m, const struct model_mapping *p)
@@ -615,10 +626,12 @@ static void model_check(const struct model *m, const struct mem_window *w)
 	assert_int_equal(w->count, m->count);
 	for (uint64_t i = 0; i < m->pages; i++) {
 		if (*word_at(w, i) != m->words[i])
-			fail_msg("page %u holds %x, not %x", (unsigned)i, *word_at(w, i), m->words[i]);
+			fail_msg("page %u holds %x, not %x", (unsigned)i, *word_at(w, i),
+				 m->words[i]);
 	}
 	for (unsigned i = 1; i < w->count; i++)
-		assert_true(w->mappings[i - 1].offset + w->mappings[i - 1].len <= w->mappings[i].offset);
+		assert_true(w->mappings[i - 1].offset + w->mappings[i - 1].len <=
+			    w->mappings[i].offset);
 }
 
 static void run_model(uint64_t size)
