@@ -79,6 +79,7 @@ run_guest()
 	done
 	echo
 	if [ "$mode" = shell ]; then
+		echo "(leave the shell with exit: the guest then powers off; Ctrl-A x ends minivmm)"
 		status=0
 		"$program" "$@" || status=$?
 		return "$status"
