@@ -16,8 +16,8 @@
 #include "base/err.h"
 
 struct bus_ops {
-	/* @off is relative to the range, @size is 1, 2, 4 or 8. The bus cuts off bits above the size,
-	 * of the value read and before the value is written. */
+	/* @off is relative to the range, @size is 1, 2, 4 or 8. The bus cuts off bits above the
+	 * size, of the value read and before the value is written. */
 	uint64_t (*read)(void *dev, uint64_t off, unsigned size);
 	void (*write)(void *dev, uint64_t off, unsigned size, uint64_t value);
 };
@@ -37,8 +37,8 @@ struct bus {
 };
 
 /*
- * Adds a range, which stays the caller's and must not move until bus_del. 0, or with @e set: -EEXIST
- * naming both when it overlaps another, -EINVAL when it is empty or wraps. No system call.
+ * Adds a range, which stays the caller's and must not move until bus_del. 0, or with @e set:
+ * -EEXIST naming both when it overlaps another, -EINVAL when it is empty or wraps. No system call.
  */
 int bus_add(struct bus *b, struct bus_range *r, struct err *e);
 /* Removes a range; harmless when it is not on the bus. */

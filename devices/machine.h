@@ -20,15 +20,16 @@
 #include "memory/guest_mem.h"
 
 struct machine_ops {
-	/* Loop. Connects an eventfd to an interrupt: each signal raises @gsi. With @resample >= 0 the
-	 * line is level-triggered: it stays up until the guest's EOI, which signals @resample. */
+	/* Loop. Connects an eventfd to an interrupt: each signal raises @gsi. With @resample >=
+	 * 0 the line is level-triggered: it stays up until the guest's EOI, which signals
+	 * @resample. */
 	int (*irqfd_add)(void *ctx, unsigned gsi, int eventfd, int resample);
-	/* Loop. Undoes it, which takes milliseconds. Closing the eventfd does the same without a wait,
-	 * so a device's fini only closes. */
+	/* Loop. Undoes it, which takes milliseconds. Closing the eventfd does the same without a
+	 * wait, so a device's fini only closes. */
 	void (*irqfd_del)(void *ctx, unsigned gsi, int eventfd);
-	/* Loop. Sets where MSI number @gsi goes; @enabled false (and at first): nowhere. Takes effect
-	 * before it returns. Address and data are the guest's words: what the kernel refuses is an
-	 * error here, leaves the MSI going nowhere and disturbs no other. */
+	/* Loop. Sets where MSI number @gsi goes; @enabled false (and at first): nowhere. Takes
+	 * effect before it returns. Address and data are the guest's words: what the kernel
+	 * refuses is an error here, leaves the MSI going nowhere and disturbs no other. */
 	int (*msi_route)(void *ctx, unsigned gsi, bool enabled, uint64_t address, uint32_t data);
 	/* Loop. A guest write of any value and @size bytes (0: any size) at @addr signals @eventfd
 	 * instead of leaving the kernel. */
@@ -38,9 +39,11 @@ struct machine_ops {
 	int (*slot_set)(void *ctx, unsigned slot, uint64_t gpa, uint64_t size, void *host);
 	/* Any. The guest asked for one of enum machine_request. Returns at once. */
 	void (*request)(void *ctx, int request, unsigned value);
-	/* Any. True in a vCPU's exit, false in the loop (and in tests, unless they say otherwise). */
+	/* Any. True in a vCPU's exit, false in the loop (and in tests, unless they say
+	 * otherwise). */
 	bool (*in_vcpu)(void *ctx);
-	/* Any. Called by machine_run_in_loop in a vCPU's exit: the exit ends only when @job has run. */
+	/* Any. Called by machine_run_in_loop in a vCPU's exit: the exit ends only when @job has
+	 * run. */
 	void (*wait_for_job)(void *ctx, struct loop_job *job);
 };
 
@@ -71,9 +74,9 @@ struct machine {
 };
 
 /*
- * @ops, @ctx, @loop and @mem (may be NULL: no RAM) are borrowed until machine_fini. The caller gives
- * machine.lock to loop_init, so that the loop takes it around callbacks; the loop may be initialised
- * after this.
+ * @ops, @ctx, @loop and @mem (may be NULL: no RAM) are borrowed until machine_fini. The caller
+ * gives machine.lock to loop_init, so that the loop takes it around callbacks; the loop may be
+ * initialised after this.
  */
 void machine_init(struct machine *m, const struct machine_ops *ops, void *ctx,
 		  struct loop *loop, struct guest_mem *mem);
@@ -86,8 +89,8 @@ int machine_alloc_gsi(struct machine *m);
 int machine_alloc_slot(struct machine *m);
 
 /*
- * Any thread, under the lock. Runs @job in the loop: called in the loop it runs at once; called in a
- * vCPU's exit, the exit does not end before it has run (the wait is without the lock, after the
+ * Any thread, under the lock. Runs @job in the loop: called in the loop it runs at once; called in
+ * a vCPU's exit, the exit does not end before it has run (the wait is without the lock, after the
  * device code returned). A job waits for one thing only: it brings the outside in line with the
  * device's state of the moment it runs, because a second request while it is posted adds nothing.
  */

@@ -204,7 +204,8 @@ int msix_init(struct msix *x, struct pci_dev *d, struct machine *m, unsigned bar
 	x->cap = pci_dev_capability(d, PCI_CAP_ID_MSIX, PCI_CAP_MSIX_SIZEOF);
 	pci_dev_set(d, x->cap + PCI_MSIX_TABLE, 4, table_off | bar);
 	pci_dev_set(d, x->cap + PCI_MSIX_PBA, 4, pba_off | bar);
-	d->wmask[x->cap + PCI_MSIX_FLAGS + 1] = (PCI_MSIX_FLAGS_ENABLE | PCI_MSIX_FLAGS_MASKALL) >> 8;
+	d->wmask[x->cap + PCI_MSIX_FLAGS + 1] =
+		(PCI_MSIX_FLAGS_ENABLE | PCI_MSIX_FLAGS_MASKALL) >> 8;
 	power_on(x);
 	return 0;
 }
@@ -300,9 +301,9 @@ bool msix_write(struct msix *x, uint64_t off, unsigned size, uint64_t value)
 {
 	if (!in_table(x, off, size))
 		return in_pba(x, off, size);
-	if (size < 4 || off % size || !range_ok(off - x->table_off, size, MSIX_TABLE_SIZE(x->count)))
-		return true;
 	off -= x->table_off;
+	if (size < 4 || off % size || !range_ok(off, size, MSIX_TABLE_SIZE(x->count)))
+		return true;
 	table_write(x, off, (uint32_t)value);
 	if (size == 8)
 		table_write(x, off + 4, (uint32_t)(value >> 32));

@@ -28,7 +28,7 @@
 
 enum {
 	MSIX_VECTORS_MAX = 65,		/* 64 queues and one for config changes */
-	MSIX_SOURCES_MAX = 65,		/* eventfds connected at one time; queues may share a vector */
+	MSIX_SOURCES_MAX = 65,		/* eventfds connected at a time */
 	MSIX_NO_VECTOR = 0xffff,
 	MSIX_ENTRY_SIZE = 16,
 };
@@ -38,7 +38,7 @@ struct msix_vector {
 	bool masked;			/* bit 0 of vector control */
 	bool pending;			/* raised by the VMM, not delivered yet */
 	int gsi;			/* -1 until the vector is used */
-	int own_eventfd;		/* for msix_raise; owned, an irqfd of gsi; -1 until needed */
+	int own_eventfd;		/* for msix_raise; owned, an irqfd; -1 until needed */
 	unsigned sources;		/* how many of msix.sources are this vector's */
 	bool routed;			/* the kernel has a route, namely: */
 	uint64_t route_address;
@@ -68,8 +68,8 @@ struct msix {
 
 /*
  * Set-up, before pci_dev_add and after the BAR is declared. Adds the capability; table and PBA are
- * at the given offsets of @bar (multiples of 8, within it, apart), which the owner's BAR ops forward
- * to msix_read and msix_write. @x must not move until msix_fini. 0 or -EINVAL with @e.
+ * at the given offsets of @bar (multiples of 8, within it, apart), which the owner's BAR ops
+ * forward to msix_read and msix_write. @x must not move until msix_fini. 0 or -EINVAL with @e.
  */
 int msix_init(struct msix *x, struct pci_dev *d, struct machine *m, unsigned bar,
 	      uint32_t table_off, uint32_t pba_off, unsigned count, struct err *e);

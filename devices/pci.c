@@ -113,44 +113,37 @@ static bool make_room(struct pci_bus *b, const struct pci_dev *d, unsigned n, ui
 	return !bus_overlap(&b->machine->mmio, addr, size);
 }
 
-/* Brings one BAR to where its register says; true when it moved. */
-static bool settle(struct pci_bus *b, struct pci_dev *d, unsigned n)
+/* Brings one BAR to where its register says, if it can be there. */
+static void settle(struct pci_bus *b, struct pci_dev *d, unsigned n)
 {
 	uint64_t want = bar_wanted(d, n);
 	const struct pci_bar *bar = &d->bars[n];
 
 	if (!bar->size || bar->addr == want)
-		return false;
-	if (want != PCI_UNMAPPED) {
-		/* All-ones of a guest that sizes is outside of every window: not worth a word. */
-		if (!in_pci_window(b, want, bar->size))
-			return false;
-		if (!make_room(b, d, n, want)) {
-			if (misuse_first(&d->collisions))
-				log_warn("%s: the guest put BAR %u at %#" PRIx64
-					 ", which is taken; it does not decode there", d->name, n,
-					 want);
-			return false;
-		}
+		return;
+	/* All-ones of a guest that sizes is outside of every window: not worth a word. */
+	if (want != PCI_UNMAPPED && !in_pci_window(b, want, bar->size))
+		return;
+	if (want != PCI_UNMAPPED && !make_room(b, d, n, want)) {
+		if (misuse_first(&d->collisions))
+			log_warn("%s: the guest put BAR %u at %#" PRIx64
+				 ", which is taken; it does not decode there", d->name, n, want);
+		return;
 	}
 	bar_move(d, n, want);
-	return bar->addr == want;
 }
 
-/* A BAR that moved may have made room for another, of any device. Ends, since one that is where its
- * register says is not moved again. */
+/*
+ * All BARs of all devices: one that left may have made room for any other. One pass is enough: what
+ * keeps a BAR away is only another that is where its register says, and none of those leaves.
+ */
 static void pci_remap(struct pci_bus *b)
 {
-	bool again = true;
+	for (unsigned i = 0; i < PCI_SLOTS * PCI_BARS; i++) {
+		struct pci_dev *d = b->slots[i / PCI_BARS];
 
-	while (again) {
-		again = false;
-		for (unsigned i = 0; i < PCI_SLOTS * PCI_BARS; i++) {
-			struct pci_dev *d = b->slots[i / PCI_BARS];
-
-			if (d && settle(b, d, i % PCI_BARS))
-				again = true;
-		}
+		if (d)
+			settle(b, d, i % PCI_BARS);
 	}
 }
 

@@ -31,7 +31,7 @@
 #define PCI_ECAM_SIZE	UINT64_C(0x00100000)
 #define PCI_MMIO_BASE	UINT64_C(0xc0000000)	/* 32-bit BARs */
 #define PCI_MMIO_END	UINT64_C(0xe0000000)
-#define PCI_MMIO64_BASE	(UINT64_C(1) << 38)	/* 64-bit BARs, unless RAM reaches there; see pci_bus */
+#define PCI_MMIO64_BASE	(UINT64_C(1) << 38)	/* 64-bit BARs; see pci_bus */
 #define PCI_MMIO64_END	(UINT64_C(1) << 39)	/* what a CPU of 39 address bits reaches */
 
 enum {
@@ -45,17 +45,17 @@ struct pci_dev;
 struct pci_bar {
 	uint64_t size;			/* power of two, at least 16; 0: no BAR here */
 	bool is_64, prefetch;
-	const struct bus_ops *ops;	/* register BAR: on the MMIO bus while it decodes; may be NULL */
+	const struct bus_ops *ops;	/* on the MMIO bus while the BAR decodes; may be NULL */
 	void *dev;			/* handed to ops */
 	/*
 	 * Called when the BAR begins (addr), moves (addr) or ends (PCI_UNMAPPED) to decode; at that
 	 * moment `addr` below is the same. May be NULL. In a vCPU's exit this runs on the vCPU:
-	 * anything needing the loop goes through machine_run_in_loop, with a job that looks at `addr`
-	 * when it runs. A BAR that gives way is told before the one that takes its place.
+	 * anything needing the loop goes through machine_run_in_loop, with a job that looks at
+	 * `addr` when it runs. A BAR that gives way is told before the one that takes its place.
 	 */
 	void (*mapped)(struct pci_dev *d, unsigned bar, uint64_t addr);
 	uint64_t addr;			/* where it decodes now, or PCI_UNMAPPED */
-	uint64_t home;			/* pci.c's: assigned before boot, the register's value at reset */
+	uint64_t home;			/* pci.c's: assigned before boot */
 	struct bus_range range;		/* pci.c's */
 };
 #define PCI_UNMAPPED UINT64_MAX
@@ -72,9 +72,9 @@ struct pci_dev {
 	struct pci_bus *bus;		/* NULL: not on one */
 	/*
 	 * After a guest write to [off, off + len) in which any bit is writable, changed or not (a
-	 * doorbell in config space is rung twice with one value), and after BARs have moved. Before a
-	 * guest read of [off, off + len), for live registers. May be NULL; must not change COMMAND
-	 * or a BAR.
+	 * doorbell in config space is rung twice with one value), and after BARs have moved. Before
+	 * a guest read of [off, off + len), for live registers. May be NULL; must not change
+	 * COMMAND or a BAR.
 	 */
 	void (*config_written)(struct pci_dev *d, unsigned off, unsigned len);
 	void (*config_reading)(struct pci_dev *d, unsigned off, unsigned len);
@@ -93,16 +93,18 @@ struct pci_bus {
 	 * register (platform.c) puts itself here. NULL: nobody. */
 	const struct bus_ops *reset_control;
 	void *reset_control_dev;
-	/* 64-bit BARs go here. The start lies above RAM; the end is PCI_MMIO64_END until set-up lowers or
-	 * raises it to the guest's physical address width, before the first pci_dev_add. */
+	/* 64-bit BARs go here. The start lies above RAM; the end is PCI_MMIO64_END until set-up
+	 * lowers or raises it to the guest's physical address width, before the first
+	 * pci_dev_add. */
 	uint64_t mmio64_base, mmio64_end;
 	struct intx_line {
 		unsigned gsi;
-		/* Level irqfd, owned: a signal raises, EOI reports; raised again while a pin is up. */
+		/* Level irqfd, owned: a signal raises, EOI reports; raised again while a pin is
+		 * up. */
 		int eventfd, resample;
 		struct loop_watch watch;
 		struct pci_bus *bus;
-	} intx[PCI_INTX_LINES];		/* connected when the first device with that line is added */
+	} intx[PCI_INTX_LINES];		/* connected with the line's first device */
 };
 
 /* GSI of INTx line @line (0 to 3) that a device in @slot uses with pin A: line = slot & 3. All are
@@ -122,7 +124,8 @@ void pci_dev_init(struct pci_dev *d, const char *name, uint16_t vendor, uint16_t
 		  uint32_t class_code, uint8_t revision);
 /* Set-up. Declares BAR @bar (two entries when 64-bit). */
 void pci_dev_bar(struct pci_dev *d, unsigned bar, struct pci_bar desc);
-/* Set-up. Appends a capability of @len bytes (id and next included); returns its offset in config. */
+/* Set-up. Appends a capability of @len bytes (id and next included); returns its offset in
+ * config. */
 unsigned pci_dev_capability(struct pci_dev *d, uint8_t id, unsigned len);
 /* Set-up or loop. Puts the device in the first free slot, assigns BARs and the INTx pin. 0 or
  * -errno with @e. The device must not move in memory until pci_dev_del or pci_bus_fini. */
@@ -132,10 +135,12 @@ void pci_dev_del(struct pci_dev *d);
 /* Reset: COMMAND 0, all BARs unmapped (addresses as assigned at boot), INTx down. Loop. What the
  * device itself made writable is the device's to reset. */
 void pci_dev_reset(struct pci_dev *d);
-/* Drives the INTx pin and the interrupt status bit. Any thread; no system call but an eventfd write. */
+/* Drives the INTx pin and the interrupt status bit. Any thread; no system call but an eventfd
+ * write. */
 void pci_dev_intx(struct pci_dev *d, bool level);
 
-/* Little-endian config fields of 1, 2, 4 or 8 bytes, masks disregarded; for devices, not the guest. */
+/* Little-endian config fields of 1, 2, 4 or 8 bytes, masks disregarded; for devices, not the
+ * guest. */
 uint64_t pci_dev_get(const struct pci_dev *d, unsigned off, unsigned len);
 void pci_dev_set(struct pci_dev *d, unsigned off, unsigned len, uint64_t value);
 

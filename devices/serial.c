@@ -192,7 +192,9 @@ static void write_fcr(struct serial *s, uint8_t value)
 		s->thre_event = true;
 	}
 	/* The other bits take effect only together with the enable bit. */
-	s->fcr = value & UART_FCR_ENABLE_FIFO ? value & (UART_FCR_TRIGGER_MASK | UART_FCR_ENABLE_FIFO) : 0;
+	s->fcr = 0;
+	if (value & UART_FCR_ENABLE_FIFO)
+		s->fcr = value & (UART_FCR_TRIGGER_MASK | UART_FCR_ENABLE_FIFO);
 }
 
 static void write_ier(struct serial *s, uint8_t value)

@@ -1,19 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A 16550A UART (National Semiconductor PC16550D data sheet), as Linux's 8250 driver wants to see it.
+ * A 16550A UART (National Semiconductor PC16550D data sheet), as Linux's 8250 driver wants to see
+ * it.
  *
- * Theory of operation. There is no baud rate: a byte is sent the moment it is written. What the sink
- * does not take stays in the transmit FIFO, and THRE stays off until the sink has taken all of it;
- * a guest that writes on nevertheless loses bytes, as on the wire, and the host never grows.
+ * Theory of operation. There is no baud rate: a byte is sent the moment it is written. What the
+ * sink does not take stays in the transmit FIFO, and THRE stays off until the sink has taken all of
+ * it; a guest that writes on nevertheless loses bytes, as on the wire, and the host never grows.
  *
  * Input waits in a queue of the host's side and is shown to the guest only while it listens: RTS is
  * set or receive interrupts are enabled. A driver clears FIFOs and discards a byte while it starts,
  * with both off; input piped in before that is not lost. For the same reason clearing the receive
  * FIFO drops looped back bytes only.
  *
- * The interrupt is an edge: an eventfd signalled when a cause appears while there was none. Enabling
- * the transmit interrupt while the FIFO is empty is such a cause, each time; drivers test for that and
- * poll a UART without it. OUT2 does not gate the interrupt: guests exist that never set it.
+ * The interrupt is an edge: an eventfd signalled when a cause appears while there was none.
+ * Enabling the transmit interrupt while the FIFO is empty is such a cause, each time; drivers test
+ * for that and poll a UART without it. OUT2 does not gate the interrupt: guests exist that never
+ * set it.
  *
  * Under the device lock.
  */
@@ -33,9 +35,9 @@ enum {
 };
 
 struct serial_ops {
-	/* Takes up to @n bytes of guest output and returns how many; fewer means that it is full, and
-	 * serial_output_ready will follow. In a vCPU's exit or the loop: must not block, and on a
-	 * vCPU may only write to an fd or post a job. */
+	/* Takes up to @n bytes of guest output and returns how many; fewer means that it is
+	 * full, and serial_output_ready will follow. In a vCPU's exit or the loop: must not
+	 * block, and on a vCPU may only write to an fd or post a job. */
 	size_t (*output)(void *arg, const uint8_t *bytes, size_t n);
 	/* There is room for input again, after serial_input_room said 0 or serial_input took less
 	 * than it was given. In a vCPU's exit, mostly. May be NULL. */

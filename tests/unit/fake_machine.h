@@ -29,7 +29,7 @@ struct fake_machine {
 	struct guest_mem mem;		/* empty; a test may fill it before devices start */
 
 	bool in_vcpu;			/* what machine_ops.in_vcpu answers */
-	int fail;			/* a negative errno: operations that can fail do, with this */
+	int fail;			/* a negative errno: what can fail does, with this */
 
 	struct fake_irqfd {
 		unsigned gsi;

@@ -26,7 +26,8 @@ static int setup_with(void **state, bool pci)
 	fake_machine_init(&f->fake);
 	if (pci)
 		assert_int_equal(pci_bus_init(&f->pci, &f->fake.machine, false, &f->e), 0);
-	assert_int_equal(platform_init(&f->platform, &f->fake.machine, pci ? &f->pci : NULL, &f->e), 0);
+	assert_int_equal(platform_init(&f->platform, &f->fake.machine, pci ? &f->pci : NULL,
+				       &f->e), 0);
 	*state = f;
 	return 0;
 }

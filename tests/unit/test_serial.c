@@ -51,8 +51,8 @@ static int setup(void **state)
 
 	fake_machine_init(&f->fake);
 	f->room = sizeof(f->out);
-	assert_int_equal(serial_init(&f->serial, &f->fake.machine, &f->fake.machine.pio, SERIAL_PORT,
-				     MACHINE_GSI_SERIAL, &ops, f, &f->e), 0);
+	assert_int_equal(serial_init(&f->serial, &f->fake.machine, &f->fake.machine.pio,
+				     SERIAL_PORT, MACHINE_GSI_SERIAL, &ops, f, &f->e), 0);
 	*state = f;
 	return 0;
 }
@@ -407,8 +407,9 @@ static void looped_back_bytes_are_received_and_not_sent(void **state)
 	struct fixture *f = *state;
 
 	out(f, UART_FCR, UART_FCR_ENABLE_FIFO);
-	out(f, UART_MCR, UART_MCR_LOOP);
+	out(f, UART_MCR, UART_MCR_LOOP | UART_MCR_RTS);
 	type(f, "outside");
+	assert_int_equal(in(f, UART_LSR) & UART_LSR_DR, 0);
 	send(f, "in");
 	assert_int_equal(f->out_len, 0);
 	assert_int_equal(in(f, UART_RX), 'i');
@@ -440,10 +441,13 @@ static void looping_back_more_than_the_fifo_holds_is_an_overrun(void **state)
 static void a_changed_modem_line_interrupts_until_it_is_read(void **state)
 {
 	struct fixture *f = *state;
+	const uint8_t others = UART_MCR_LOOP | UART_MCR_RTS | UART_MCR_DTR | UART_MCR_OUT2;
 
 	in(f, UART_MSR);
-	out(f, UART_MCR, UART_MCR_LOOP | UART_MCR_RTS | UART_MCR_DTR | UART_MCR_OUT2 | UART_MCR_OUT1);
+	out(f, UART_MCR, others);
 	in(f, UART_MSR);
+	out(f, UART_MCR, others | UART_MCR_OUT1);
+	assert_int_equal(in(f, UART_MSR) & UART_MSR_ANY_DELTA, 0);
 	out(f, UART_IER, UART_IER_MSI);
 	out(f, UART_MCR, UART_MCR_LOOP | UART_MCR_DTR | UART_MCR_OUT2);
 	assert_int_equal(interrupts(f), 1);
@@ -501,16 +505,17 @@ static void reset_restores_registers_and_keeps_input(void **state)
 static void a_port_that_is_taken_is_an_error_and_leaves_nothing(void **state)
 {
 	struct fixture *f = *state;
+	struct bus *pio = &f->fake.machine.pio;
 	struct serial second;
 
-	assert_int_equal(serial_init(&second, &f->fake.machine, &f->fake.machine.pio, SERIAL_PORT + 4, 3,
-				     &ops, f, &f->e), -EEXIST);
+	assert_int_equal(serial_init(&second, &f->fake.machine, pio, SERIAL_PORT + 4, 3, &ops, f,
+				     &f->e), -EEXIST);
 	assert_non_null(strstr(f->e.msg, "serial port"));
 	serial_fini(&second);
 	f->fake.fail = -ENOMEM;
-	assert_int_equal(serial_init(&second, &f->fake.machine, &f->fake.machine.pio, 0x2f8, 3, &ops, f,
-				     &f->e), -ENOMEM);
-	assert_null(bus_overlap(&f->fake.machine.pio, 0x2f8, 8));
+	assert_int_equal(serial_init(&second, &f->fake.machine, pio, 0x2f8, 3, &ops, f, &f->e),
+			 -ENOMEM);
+	assert_null(bus_overlap(pio, 0x2f8, 8));
 }
 
 #define CASE(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
