@@ -1,0 +1,423 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "devices/vhost_user_device.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/time.h>
+#include <sys/un.h>
+
+#include "base/fd.h"
+#include "base/range.h"
+
+enum { CONNECT_SECONDS = 10 };
+
+/* Connecting */
+
+static const char *not_a_socket(const char *path)
+{
+	struct stat st;
+
+	return stat(path, &st) == 0 && !S_ISSOCK(st.st_mode) ? "it is not a socket" : NULL;
+}
+
+/* What an errno of connect means for the user. */
+static const char *connect_hint(const char *path, int error)
+{
+	const char *other = not_a_socket(path);
+
+	if (other)
+		return other;
+	switch (error) {
+	case ENOENT:
+		return "there is no such socket: start the daemon first, or correct the path";
+	case ECONNREFUSED:
+		return "nobody listens there: the daemon has ended or serves another client; start it"
+		       " again";
+	case EACCES:
+	case EPERM:
+		return "no permission: the socket or a directory above it belongs to another user";
+	case EAGAIN:
+		return "the daemon did not accept the connection in time: is it stopped?";
+	case EPROTOTYPE:
+		return "it is not a stream socket, so not a vhost-user daemon's";
+	}
+	return strerror(error);
+}
+
+int vhost_user_connect(const char *path, struct err *e)
+{
+	struct sockaddr_un addr = { .sun_family = AF_UNIX };
+	struct timeval limit = { .tv_sec = CONNECT_SECONDS };
+	size_t len = strlen(path);
+	autoclose int fd = -1;
+
+	if (!len || len >= sizeof(addr.sun_path))
+		return err_set(e, -ENAMETOOLONG, "socket \"%s\": a socket's path has 1 to %zu characters;"
+			       " use a shorter or a relative one", path, sizeof(addr.sun_path) - 1);
+	memcpy(addr.sun_path, path, len);
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit)))
+		return err_sys(e, "socket %s", path);
+	if (connect(fd, (const struct sockaddr *)&addr, sizeof(addr))) {
+		int error = errno;
+
+		return err_set(e, -error, "socket %s: %s", path, connect_hint(path, error));
+	}
+	return fd_take(&fd);
+}
+
+/* Config space */
+
+/* The daemon's bytes with what the front end has to say put over them. */
+static void load_config(struct vhost_user_device *dev)
+{
+	struct virtio_dev *d = &dev->virtio;
+	const struct vu_device_type *t = dev->type;
+	unsigned counted = d->n_queues - t->queues_fixed;
+
+	memcpy(d->config, dev->frontend.config, d->config_size);
+	for (unsigned i = 0; i < t->config_queues_size; i++)
+		d->config[t->config_queues_off + i] = (uint8_t)(counted >> (8 * i));
+}
+
+static bool is_dirty(const struct vhost_user_device *dev, unsigned byte)
+{
+	return byte < VIRTIO_CONFIG_MAX && dev->config_dirty[byte / 64] & BIT64(byte % 64);
+}
+
+/* Loop. Hands on what the driver wrote, one write for each run of bytes. */
+static void flush_config(struct vhost_user_device *dev)
+{
+	struct vu_frontend *f = &dev->frontend;
+
+	for (unsigned at = 0, len; at < VIRTIO_CONFIG_MAX; at += len + 1) {
+		for (len = 0; is_dirty(dev, at + len); len++)
+			f->config[at + len] = dev->virtio.config[at + len];
+		if (len && !dev->lost)
+			vu_frontend_config_write(f, at, len);
+	}
+	memset(dev->config_dirty, 0, sizeof(dev->config_dirty));
+}
+
+/* Life cycle, in the loop */
+
+static void start_step(struct vhost_user_device *dev)
+{
+	struct virtio_dev *d = &dev->virtio;
+	struct vu_frontend *f = &dev->frontend;
+	struct err e;
+	int r;
+
+	if (dev->lost) {
+		virtio_needs_reset(d, NULL);
+		return;
+	}
+	f->n_rings = d->n_queues;
+	for (unsigned i = 0; i < d->n_queues; i++) {
+		const struct virtio_queue *q = &d->queues[i];
+
+		f->rings[i] = (struct vu_ring){ .enabled = q->enabled, .size = q->size,
+						.desc = q->desc, .avail = q->avail, .used = q->used,
+						.kick = q->kick, .call = q->call };
+	}
+	r = d->transport->connect(d, &e);
+	if (!r)
+		r = vu_frontend_start(f, d->acked, &e);
+	if (r) {
+		log_warn("device %s: cannot start: %s", dev->id, e.msg);
+		d->transport->disconnect(d);
+		virtio_needs_reset(d, NULL);
+		return;
+	}
+	dev->run = VHOST_USER_STARTING;
+}
+
+/* No one touches the rings any more. */
+static void stop_complete(struct vhost_user_device *dev)
+{
+	dev->run = VHOST_USER_IDLE;
+	dev->virtio.transport->disconnect(&dev->virtio);
+	virtio_reset_done(&dev->virtio);
+	if (dev->reset_done)
+		loop_post(dev->machine->loop, &dev->work);
+}
+
+static void stop_step(struct vhost_user_device *dev)
+{
+	switch (dev->run) {
+	case VHOST_USER_IDLE:
+		stop_complete(dev);
+		break;
+	case VHOST_USER_STARTING:
+	case VHOST_USER_RUNNING:
+		dev->run = VHOST_USER_STOPPING;
+		vu_frontend_stop(&dev->frontend);
+		break;
+	case VHOST_USER_STOPPING:
+		break;
+	case VHOST_USER_LOST:
+		if (dev->daemon_dead)
+			stop_complete(dev);
+		else
+			log_warn("device %s: its reset waits for the end of the daemon, which does"
+				 " not answer", dev->id);
+		break;
+	}
+}
+
+static void machine_reset_step(struct vhost_user_device *dev)
+{
+	void (*done)(void *arg) = dev->reset_done;
+
+	dev->reset_done = NULL;
+	virtio_pci_reset(&dev->pci);
+	done(dev->reset_arg);
+}
+
+static void work_run(void *arg)
+{
+	struct vhost_user_device *dev = arg;
+	const struct virtio_dev *d = &dev->virtio;
+
+	flush_config(dev);
+	if (d->resetting)
+		stop_step(dev);
+	else if (d->live && dev->run == VHOST_USER_IDLE)
+		start_step(dev);
+	if (dev->reset_done && !d->resetting)
+		machine_reset_step(dev);
+}
+
+/* Virtio's side, on a vCPU or in the loop */
+
+static void want_work(struct virtio_dev *d)
+{
+	struct vhost_user_device *dev = d->backend_arg;
+
+	loop_post(dev->machine->loop, &dev->work);
+}
+
+static void config_write(struct virtio_dev *d, unsigned off, unsigned len)
+{
+	struct vhost_user_device *dev = d->backend_arg;
+
+	for (unsigned i = off; i < off + len; i++)
+		dev->config_dirty[i / 64] |= BIT64(i % 64);
+	loop_post(dev->machine->loop, &dev->work);
+}
+
+static const struct virtio_backend_ops backend_ops = {
+	.start = want_work,
+	.stop = want_work,
+	.config_write = config_write,
+};
+
+/* The daemon's side, in the loop */
+
+static void daemon_ready(void *arg)
+{
+	struct vhost_user_device *dev = arg;
+
+	dev->ready = true;
+}
+
+static void daemon_started(void *arg)
+{
+	struct vhost_user_device *dev = arg;
+
+	if (dev->run == VHOST_USER_STARTING)
+		dev->run = VHOST_USER_RUNNING;
+}
+
+static void daemon_stopped(void *arg)
+{
+	struct vhost_user_device *dev = arg;
+
+	if (dev->run == VHOST_USER_STOPPING)
+		stop_complete(dev);
+}
+
+static void daemon_lost(void *arg, const char *why, bool daemon_dead)
+{
+	struct vhost_user_device *dev = arg;
+
+	dev->lost = true;
+	dev->daemon_dead = daemon_dead;
+	if (!dev->realized) {
+		dev->failed = true;
+		err_set(&dev->why, -ENOTCONN, "%s", why);
+		return;
+	}
+	log_error("device %s", why);
+	if (dev->run == VHOST_USER_IDLE)
+		return;
+	dev->run = VHOST_USER_LOST;
+	if (dev->virtio.resetting)
+		stop_step(dev);
+	else
+		virtio_needs_reset(&dev->virtio, NULL);
+}
+
+static void daemon_ended(void *arg)
+{
+	struct vhost_user_device *dev = arg;
+
+	dev->daemon_dead = true;
+	if (dev->run == VHOST_USER_LOST && dev->virtio.resetting)
+		stop_complete(dev);
+}
+
+static void daemon_config_changed(void *arg)
+{
+	struct vhost_user_device *dev = arg;
+
+	if (!dev->realized)
+		return;
+	flush_config(dev);
+	load_config(dev);
+	virtio_config_changed(&dev->virtio);
+}
+
+static void daemon_ring_error(void *arg)
+{
+	struct vhost_user_device *dev = arg;
+
+	if (dev->realized && dev->virtio.live)
+		virtio_needs_reset(&dev->virtio, NULL);
+}
+
+static const struct vu_frontend_ops frontend_ops = {
+	.ready = daemon_ready,
+	.started = daemon_started,
+	.stopped = daemon_stopped,
+	.lost = daemon_lost,
+	.dead = daemon_ended,
+	.config_changed = daemon_config_changed,
+	.ring_error = daemon_ring_error,
+};
+
+/* Set-up */
+
+void vhost_user_device_init(struct vhost_user_device *dev, const struct vhost_user_options *o,
+			    struct machine *m, struct pci_bus *bus)
+{
+	*dev = (struct vhost_user_device){ .options = o, .type = o->type, .machine = m,
+					   .bus = bus };
+	dev->work = (struct loop_job){ .run = work_run, .arg = dev };
+	if (o->id)
+		snprintf(dev->id, sizeof(dev->id), "%s", o->id);
+	else
+		snprintf(dev->id, sizeof(dev->id), "%s%u", o->type->name, o->number);
+	snprintf(dev->fd_name, sizeof(dev->fd_name), "fd %u", (unsigned)o->fd);
+}
+
+static const char *where(const struct vhost_user_device *dev)
+{
+	return dev->options->socket ? dev->options->socket : dev->fd_name;
+}
+
+int vhost_user_device_connect(struct vhost_user_device *dev, int *sock, struct err *e)
+{
+	struct vu_frontend_params params = {
+		.name = dev->id,
+		.socket = where(dev),
+		.config_size = (unsigned)dev->options->config_size,
+		.required = dev->type->required,
+	};
+
+	return vu_frontend_init(&dev->frontend, dev->machine->loop, dev->machine->mem, sock,
+				&params, &frontend_ops, dev, e);
+}
+
+/* How many counted queues the daemon can serve, after the fixed ones. */
+static unsigned queues_room(const struct vhost_user_device *dev)
+{
+	const struct vu_device_type *t = dev->type;
+	const struct vu_frontend *f = &dev->frontend;
+	unsigned max = f->queues_max < VIRTIO_QUEUES_MAX ? f->queues_max : VIRTIO_QUEUES_MAX;
+	unsigned room = max > t->queues_fixed ? max - t->queues_fixed : 0;
+	bool many = t->mq_feature < 0 || (f->protocol & BIT64(VU_PF_MQ) &&
+					  f->features & BIT64(t->mq_feature));
+
+	return many || room == 0 ? room : 1;
+}
+
+static int count_queues(const struct vhost_user_device *dev, unsigned *ret, struct err *e)
+{
+	const struct vhost_user_options *o = dev->options;
+	const struct vu_device_type *t = dev->type;
+	unsigned room = queues_room(dev), want;
+
+	if (o->queues_given)
+		want = (unsigned)o->queues;
+	else if (t->queues_default == VU_QUEUES_PER_VCPU)
+		want = o->vcpus > 1 && room > 1 ? (unsigned)min_u64(o->vcpus, room) : 1;
+	else
+		want = (unsigned)t->queues_default;
+	if (dev->frontend.queues_max < t->queues_fixed || want > room)
+		return err_set(e, -EINVAL, "device %s: it needs %u queues, but the daemon at %s serves %u%s",
+			       dev->id, t->queues_fixed + want, where(dev), t->queues_fixed + room,
+			       o->queues_given ? ": give queues= less, or start the daemon with more" :
+			       ": start the daemon with more");
+	*ret = t->queues_fixed + want;
+	return 0;
+}
+
+int vhost_user_device_realize(struct vhost_user_device *dev, struct err *e)
+{
+	const struct vhost_user_options *o = dev->options;
+	struct virtio_dev *d = &dev->virtio;
+	unsigned n;
+	int r;
+
+	assert(dev->ready && !dev->realized);
+	if (dev->lost)
+		return err_set(e, -ENOTCONN, "device %s", dev->why.msg);
+	if (!(dev->frontend.features & BIT64(VIRTIO_F_VERSION_1)))
+		return err_set(e, -EINVAL, "device %s: the daemon at %s does not offer VIRTIO_F_VERSION_1:"
+			       " minivmm has no legacy devices; use a daemon of virtio 1.0 or later",
+			       dev->id, where(dev));
+	r = count_queues(dev, &n, e);
+	if (!r)
+		r = virtio_init(d, dev->id, (uint16_t)o->virtio_id, n, (uint16_t)o->queue_size,
+				(unsigned)o->config_size, dev->machine, e);
+	if (r)
+		return r;
+	d->backend = &backend_ops;
+	d->backend_arg = dev;
+	d->offered = vu_features_offer(dev->type, dev->frontend.features);
+	d->config_window = dev->type->config_window;
+	load_config(dev);
+	r = virtio_pci_init(&dev->pci, d, dev->bus, dev->type->pci_class, e);
+	if (r) {
+		virtio_fini(d);
+		return r;
+	}
+	dev->realized = true;
+	return 0;
+}
+
+void vhost_user_device_fini(struct vhost_user_device *dev)
+{
+	if (!dev->machine)
+		return;
+	loop_cancel(dev->machine->loop, &dev->work);
+	vu_frontend_fini(&dev->frontend);
+	virtio_pci_fini(&dev->pci);
+	virtio_fini(&dev->virtio);
+	dev->machine = NULL;
+}
+
+void vhost_user_device_reset(struct vhost_user_device *dev, void (*done)(void *arg), void *arg)
+{
+	assert(dev->realized && !dev->reset_done);
+	dev->reset_done = done;
+	dev->reset_arg = arg;
+	virtio_reset(&dev->virtio);
+	loop_post(dev->machine->loop, &dev->work);
+}

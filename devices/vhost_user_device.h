@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A virtio device whose queues a vhost-user daemon serves: joins registers (virtio.h), their
+ * transport (virtio_pci.h) and the connection (vhost/frontend.h).
+ *
+ * Theory of operation. The data path is not here: guest -> ioeventfd -> daemon -> irqfd -> guest.
+ * What is here is the life cycle. A vCPU that writes the status register only posts `work`, which
+ * looks at what the driver wants and does the next step in the loop:
+ *
+ *     idle --DRIVER_OK--> starting --started--> running
+ *      ^                     |                    |
+ *      +------stopped----- stopping <--status 0---+      any but idle --connection gone--> lost
+ *
+ * Kicks of the time between wait in their eventfds. Status 0 is answered by a register that reads
+ * non-zero until the daemon has given back every ring. A lost connection sets DEVICE_NEEDS_RESET
+ * and the VMM goes on; the reset after it is complete only when the daemon is known to touch guest
+ * memory no more, since a guest that waits is better than a guest that is corrupted.
+ *
+ * Config space is the daemon's, cached; what the front end has to say in it (the number of queues)
+ * is put over it each time. All under the device lock, and in the loop unless marked "set-up".
+ */
+#ifndef DEVICES_VHOST_USER_DEVICE_H
+#define DEVICES_VHOST_USER_DEVICE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "devices/vhost_user_options.h"
+#include "devices/virtio.h"
+#include "devices/virtio_pci.h"
+#include "vhost/frontend.h"
+
+enum vhost_user_run {
+	VHOST_USER_IDLE,	/* the daemon has no ring */
+	VHOST_USER_STARTING,
+	VHOST_USER_RUNNING,
+	VHOST_USER_STOPPING,
+	VHOST_USER_LOST,	/* was one of the three above when the connection ended */
+};
+
+struct vhost_user_device {
+	char id[VHOST_USER_ID_MAX + 1];
+	const struct vhost_user_options *options;	/* borrowed */
+	const struct vu_device_type *type;
+	char fd_name[24];		/* "fd 5": where the daemon is, when it is not a path */
+	struct machine *machine;
+	struct pci_bus *bus;
+
+	struct vu_frontend frontend;
+	struct virtio_dev virtio;
+	struct virtio_pci pci;
+
+	/* What the wiring waits for after vhost_user_device_connect: one of the two. */
+	bool ready;			/* the daemon has said what it offers: realize comes next */
+	bool failed;			/* the connection was lost before realize; the sentence: */
+	struct err why;
+
+	bool realized;			/* the guest sees the device */
+	bool lost;			/* the connection is gone */
+	bool daemon_dead;		/* and the daemon touches guest memory no more */
+	enum vhost_user_run run;
+	struct loop_job work;
+	uint64_t config_dirty[VIRTIO_CONFIG_MAX / 64];	/* bytes written, not handed on yet */
+	void (*reset_done)(void *arg);	/* of vhost_user_device_reset; NULL: none under way */
+	void *reset_arg;
+};
+
+/*
+ * Set-up. A stream socket connected to the daemon that listens at @path, or -errno with @e saying
+ * what is wrong with the path. Waits at most 10 seconds for a daemon that is busy. The caller owns
+ * it.
+ */
+int vhost_user_connect(const char *path, struct err *e);
+
+/* Set-up. Dead values. @o (parsed, number and vcpus set), @m and @bus are borrowed, and @dev must
+ * not move, until vhost_user_device_fini. */
+void vhost_user_device_init(struct vhost_user_device *dev, const struct vhost_user_options *o,
+			    struct machine *m, struct pci_bus *bus);
+/* Set-up. Takes the connected *@sock and begins to negotiate: run the loop until ready or failed. 0
+ * or -errno with @e. */
+int vhost_user_device_connect(struct vhost_user_device *dev, int *sock, struct err *e);
+/* Set-up, after ready. Checks what the daemon offers against options and type, and puts the device
+ * on the PCI bus. 0 or -errno with @e: what is missing, and what to do. */
+int vhost_user_device_realize(struct vhost_user_device *dev, struct err *e);
+/* Ends connection and device at once. Works on a half-built or zeroed struct, twice. */
+void vhost_user_device_fini(struct vhost_user_device *dev);
+
+/*
+ * The machine's reset (guest reboot), vCPUs stopped: gets the rings back, then everything is as
+ * after power on; the connection is kept. @done is called in the loop, never from inside this call,
+ * and not before a daemon that does not answer is known dead. One reset at a time.
+ */
+void vhost_user_device_reset(struct vhost_user_device *dev, void (*done)(void *arg), void *arg);
+
+#endif

@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "devices/vhost_user_options.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/range.h"
+
+#define OPTION "--vhost-user"
+/* PCI device ids 0x1040 and up carry the virtio id; vendor 0x1af4 has them up to 0x107f. */
+enum { VIRTIO_ID_LAST = 63 };
+
+#define FIELD(f) offsetof(struct vhost_user_options, f)
+#define NUMBER(k, f, lo, hi, text) \
+	{ .key = k, .type = KEYVAL_UINT, .offset = FIELD(f), .min = lo, .max = hi, \
+	  .given = FIELD(f##_given), .help = text }
+#define STRING(k, f, text) { .key = k, .type = KEYVAL_STRING, .offset = FIELD(f), .help = text }
+#define REFUSED(k, text) { .key = k, .type = KEYVAL_REFUSED, .help = text }
+
+const struct keyval vhost_user_keys[] = {
+	STRING("type", word, "blk, rng, generic or a virtio device number"),
+	STRING("socket", socket, "path of the socket where the daemon listens"),
+	NUMBER("fd", fd, 0, INT_MAX, "instead of socket: an inherited, connected socket"),
+	STRING("id", id, "name of the device in messages"),
+	NUMBER("queues", queues, 1, VIRTIO_QUEUES_MAX,
+	       "number of queues; for blk one for each vCPU as far as the daemon goes"),
+	NUMBER("num-queues", queues, 1, VIRTIO_QUEUES_MAX, "the same as queues"),
+	NUMBER("num_vqs", queues, 1, VIRTIO_QUEUES_MAX, "the same as queues"),
+	NUMBER("queue-size", queue_size, 2, VU_QUEUE_SIZE_MAX,
+	       "entries of each queue, a power of two: what daemons take is at most 1024"),
+	NUMBER("vq_size", queue_size, 2, VU_QUEUE_SIZE_MAX, "the same as queue-size"),
+	NUMBER("virtio-id", virtio_id, 1, VIRTIO_ID_LAST, "generic only: the virtio device number"),
+	NUMBER("config-size", config_size, 1, VIRTIO_CONFIG_MAX,
+	       "generic only: bytes of config space that the daemon serves; none without"),
+	NUMBER("config_size", config_size, 1, VIRTIO_CONFIG_MAX, "the same as config-size"),
+	REFUSED("chardev", "there are no chardevs here: write the path of its socket, socket=PATH"),
+	REFUSED("bootindex", "the kernel is given by --kernel, no device is booted from"),
+	REFUSED("server", "minivmm connects to the daemon, it does not listen: start the daemon with a"
+		" socket of its own"),
+	{ .key = NULL },
+};
+
+static bool is_number(const char *word)
+{
+	return isdigit((unsigned char)word[0]) && word[strspn(word, "0123456789abcdefABCDEFxX")] == '\0';
+}
+
+/* Whether the @len bytes at @text are one word (no doubled comma behind it) that names a type. */
+static bool is_type(const char *text, size_t len)
+{
+	char word[64];
+
+	if (len >= sizeof(word) || (text[len] && text[len + 1] == ','))
+		return false;
+	memcpy(word, text, len);
+	word[len] = '\0';
+	return vu_device_type_named(word) || is_number(word);
+}
+
+/* Whether the first item is key=value. A key has no slash and no dot; a path may have a "=". */
+static bool is_pair(const char *text, size_t len)
+{
+	const char *eq = memchr(text, '=', len);
+
+	return eq && strcspn(text, "/.") > (size_t)(eq - text);
+}
+
+static int parse_items(struct vhost_user_options *o, const char *text, struct err *e)
+{
+	size_t len = strcspn(text, ",");
+	char *pair;
+	int r;
+
+	if (is_type(text, len))
+		return keyval_parse(OPTION, text, "type", vhost_user_keys, o, e);
+	if (!len || is_pair(text, len))
+		return keyval_parse(OPTION, text, NULL, vhost_user_keys, o, e);
+	if (asprintf(&pair, "socket=%s", text) < 0)
+		return err_set(e, -ENOMEM, OPTION ": out of memory");
+	r = keyval_parse(OPTION, pair, NULL, vhost_user_keys, o, e);
+	free(pair);
+	return r;
+}
+
+static int find_type(struct vhost_user_options *o, struct err *e)
+{
+	uint64_t number;
+	int r;
+
+	o->type = vu_device_type_named(o->word ? o->word : "blk");
+	if (o->type)
+		return 0;
+	if (!is_number(o->word))
+		return err_set(e, -EINVAL, OPTION ": type: %s is neither a device type (blk, rng, generic)"
+			       " nor a virtio device number", o->word);
+	r = uint_parse(OPTION ": virtio device number", o->word, 1, VIRTIO_ID_LAST, &number, e);
+	if (r)
+		return r;
+	o->type = vu_device_type_of_id(number);
+	if (o->type)
+		return 0;
+	if (o->virtio_id_given)
+		return err_set(e, -EINVAL, OPTION " %s: the number is the virtio-id already; leave out"
+			       " virtio-id=", o->word);
+	o->type = vu_generic_type;
+	o->virtio_id = number;
+	o->virtio_id_given = true;
+	return 0;
+}
+
+static int check_socket(const struct vhost_user_options *o, struct err *e)
+{
+	const char *word = o->word ? o->word : o->type->name;
+
+	if (o->socket && o->fd_given)
+		return err_set(e, -EINVAL, OPTION " %s: socket= and fd= are two ways to the same daemon;"
+			       " give one", word);
+	if (!o->socket && !o->fd_given)
+		return err_set(e, -EINVAL, OPTION " %s: where is the daemon? Add socket=PATH (and if %s is"
+			       " meant to be a socket's name, write ./%s)", word, word, word);
+	return 0;
+}
+
+static int check_id(const char *id, struct err *e)
+{
+	size_t len = id ? strlen(id) : 1;
+
+	if (len > VHOST_USER_ID_MAX)
+		return err_set(e, -EINVAL, OPTION ": id: %zu characters are too many; give at most %d",
+			       len, VHOST_USER_ID_MAX);
+	for (const char *c = id; c && *c; c++) {
+		if (!isalnum((unsigned char)*c) && !strchr("._-", *c))
+			return err_set(e, -EINVAL, OPTION ": id: %s: only letters, digits, \".\", \"_\" and"
+				       " \"-\" make a name", id);
+	}
+	return 0;
+}
+
+static int check_queues(const struct vhost_user_options *o, struct err *e)
+{
+	const struct vu_device_type *t = o->type;
+	unsigned max = VIRTIO_QUEUES_MAX - (unsigned)t->queues_fixed;
+
+	if (o->queues_given && !t->queues_default)
+		return err_set(e, -EINVAL, OPTION " %s: queues: this device always has %u; leave it out",
+			       t->name, t->queues_fixed);
+	if (o->queues_given && o->queues > max)
+		return err_set(e, -EINVAL, OPTION " %s: queues: give at most %u", t->name, max);
+	if (!is_pow2(o->queue_size))
+		return err_set(e, -EINVAL, OPTION " %s: queue-size: %" PRIu64 " is not a power of two; give"
+			       " for example %u", t->name, o->queue_size, t->queue_size);
+	return 0;
+}
+
+/* Fills in what the type's row says and was not given. */
+static int apply_type(struct vhost_user_options *o, struct err *e)
+{
+	const struct vu_device_type *t = o->type;
+
+	if (t == vu_generic_type && !o->virtio_id_given)
+		return err_set(e, -EINVAL, OPTION " generic: which device? Add virtio-id=NUMBER");
+	if (t != vu_generic_type && o->virtio_id_given)
+		return err_set(e, -EINVAL, OPTION " %s: virtio-id: the type says it already; use generic for"
+			       " another", t->name);
+	if (t->config != VU_CONFIG_OPTION && o->config_size_given)
+		return err_set(e, -EINVAL, OPTION " %s: config-size: the type says it already; it is for"
+			       " generic", t->name);
+	if (t->virtio_id)
+		o->virtio_id = t->virtio_id;
+	if (t->config == VU_CONFIG_DAEMON)
+		o->config_size = t->config_size;
+	if (!o->queue_size_given)
+		o->queue_size = t->queue_size;
+	return 0;
+}
+
+int vhost_user_options_parse(struct vhost_user_options *o, const char *text, struct err *e)
+{
+	int r;
+
+	*o = (struct vhost_user_options){ 0 };
+	r = parse_items(o, text, e);
+	if (!r)
+		r = find_type(o, e);
+	if (!r)
+		r = check_socket(o, e);
+	if (!r)
+		r = check_id(o->id, e);
+	if (!r)
+		r = apply_type(o, e);
+	if (!r)
+		r = check_queues(o, e);
+	return r;
+}
+
+void vhost_user_options_free(struct vhost_user_options *o)
+{
+	keyval_free(vhost_user_keys, o);
+}

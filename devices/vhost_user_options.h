@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * `--vhost-user WORD[,key=value...]`: one device served by a daemon.
+ *
+ * A first word that is a device type or a number (a virtio device id) is the type, and the daemon
+ * is found by socket= or fd=; anything else is the path of a socket and means blk.
+ */
+#ifndef DEVICES_VHOST_USER_OPTIONS_H
+#define DEVICES_VHOST_USER_OPTIONS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "base/keyval.h"
+#include "devices/device_types.h"
+
+enum { VHOST_USER_ID_MAX = 31 };
+
+struct vhost_user_options {
+	char *word;			/* type as written, NULL: none; owned */
+	const struct vu_device_type *type;
+	char *socket;			/* path, or NULL when fd_given; owned */
+	uint64_t fd;			/* of a connected socket that we inherited */
+	char *id;			/* NULL: the type's name and `number`; owned */
+	uint64_t queues, queue_size, config_size, virtio_id;
+	bool fd_given, queues_given, queue_size_given, config_size_given, virtio_id_given;
+
+	/* Not parsed: the caller sets these before vhost_user_device_init. */
+	unsigned number;		/* which --vhost-user of the command line, from 0 */
+	unsigned vcpus;			/* of the machine; 0 counts as 1 */
+};
+
+/* The keys, for --help and the manual page. */
+extern const struct keyval vhost_user_keys[];
+
+/* Parses and checks everything that can be known without the daemon; queue_size, config_size and
+ * virtio_id have their defaults then. 0 or -EINVAL with @e; free either way. */
+int vhost_user_options_parse(struct vhost_user_options *o, const char *text, struct err *e);
+/* Works on a zeroed struct, twice. */
+void vhost_user_options_free(struct vhost_user_options *o);
+
+#endif
