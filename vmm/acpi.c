@@ -159,10 +159,10 @@ struct field {
 	uint64_t value;
 };
 
-/* A generic address structure (5.2.3.2) of a byte-wide port: space, width, offset, access size, address. */
+/* Generic address (5.2.3.2) of a byte-wide port: space, width, offset, access size. */
 static uint64_t gas_head(void)
 {
-	return SPACE_IO | 8 << 8 | 0 << 16 | 1 << 24;
+	return SPACE_IO | 8 << 8 | 1 << 24;
 }
 
 static size_t put_fadt(struct cursor *c, const struct machine_desc *d, uint64_t dsdt)

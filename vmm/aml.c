@@ -5,9 +5,9 @@
 #include <string.h>
 
 enum {
-	OP_ZERO = 0x00, OP_ONE = 0x01, OP_NAME = 0x08, OP_BYTE = 0x0a, OP_WORD = 0x0b, OP_DWORD = 0x0c,
-	OP_QWORD = 0x0e, OP_SCOPE = 0x10, OP_BUFFER = 0x11, OP_PACKAGE = 0x12, OP_EXT = 0x5b,
-	OP_DEVICE = 0x82, ROOT = '\\',
+	OP_ZERO = 0x00, OP_ONE = 0x01, OP_NAME = 0x08, OP_BYTE = 0x0a, OP_WORD = 0x0b,
+	OP_DWORD = 0x0c, OP_QWORD = 0x0e, OP_SCOPE = 0x10, OP_BUFFER = 0x11, OP_PACKAGE = 0x12,
+	OP_EXT = 0x5b, OP_DEVICE = 0x82, ROOT = '\\',
 };
 
 /* Resource descriptors (6.4.2, 6.4.3). */
@@ -15,9 +15,9 @@ enum {
 	RES_IO = 0x47, RES_END = 0x79, RES_MEMORY32_FIXED = 0x86, RES_WORD = 0x88, RES_DWORD = 0x87,
 	RES_QWORD = 0x8a, RES_INTERRUPT = 0x89,
 };
-enum { SPACE_MEMORY = 0, SPACE_BUS = 2, RANGE_FIXED = 0x0c, MEMORY_RW = 1, INTERRUPT_EDGE_CONSUMER = 3 };
+enum { SPACE_MEMORY = 0, SPACE_BUS = 2, RANGE_FIXED = 0x0c, MEMORY_RW = 1 };
+enum { INTERRUPT_EDGE_CONSUMER = 3 };
 
-/* The longest length is reserved for nothing: aml_end makes room when it knows how much. */
 size_t aml_scope(struct cursor *c, const char *name)
 {
 	size_t mark;
@@ -51,8 +51,8 @@ size_t aml_package(struct cursor *c, uint8_t count)
 }
 
 /*
- * Puts the package length (20.2.4), which counts itself, in front of the content: 6 bits in one byte,
- * or 4 bits and as many bytes as the two top bits say.
+ * Puts the package length (20.2.4), which counts itself, in front of the content: 6 bits in one
+ * byte, or 4 bits and as many bytes as the two top bits say.
  */
 void aml_end(struct cursor *c, size_t mark)
 {
@@ -84,7 +84,8 @@ void aml_integer(struct cursor *c, uint64_t v)
 {
 	static const struct { uint64_t max; uint8_t op, bytes; } forms[] = {
 		{ 0, OP_ZERO, 0 }, { 1, OP_ONE, 0 }, { UINT8_MAX, OP_BYTE, 1 },
-		{ UINT16_MAX, OP_WORD, 2 }, { UINT32_MAX, OP_DWORD, 4 }, { UINT64_MAX, OP_QWORD, 8 },
+		{ UINT16_MAX, OP_WORD, 2 }, { UINT32_MAX, OP_DWORD, 4 },
+		{ UINT64_MAX, OP_QWORD, 8 },
 	};
 	size_t i = 0;
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * An encoder for the little of ACPI Machine Language that our DSDT needs (ACPI 6.5, chapter 20), on a
- * byte cursor: overflow is the cursor's. Blocks nest by marks:
+ * An encoder for the little of ACPI Machine Language that our DSDT needs (ACPI 6.5, chapter 20), on
+ * a byte cursor: overflow is the cursor's. Blocks nest by marks:
  *
  *	size_t dev = aml_device(c, "PCI0");
  *	aml_name(c, "_UID");
@@ -16,7 +16,8 @@
 
 #include "base/cursor.h"
 
-/* Scope (\NAME), Device, Package of @count elements: open a block; its content follows. @name has 4 characters. */
+/* Scope (\NAME), Device, Package of @count elements: open a block; content follows. Names have 4
+ * characters. */
 size_t aml_scope(struct cursor *c, const char *name);
 size_t aml_device(struct cursor *c, const char *name);
 size_t aml_package(struct cursor *c, uint8_t count);

@@ -36,7 +36,8 @@ static uint64_t descriptor(const struct boot_segment *s)
 
 	return (limit & 0xffff) | (base & 0xffffff) << 16 | (uint64_t)s->type << 40 |
 	       (uint64_t)s->s << 44 | UINT64_C(1) << 47 | (limit >> 16 & 0xf) << 48 |
-	       (uint64_t)s->l << 53 | (uint64_t)s->db << 54 | (uint64_t)s->g << 55 | base >> 24 << 56;
+	       (uint64_t)s->l << 53 | (uint64_t)s->db << 54 | (uint64_t)s->g << 55 |
+	       base >> 24 << 56;
 }
 
 /* The upper half of a long-mode TSS descriptor is zero, as its base is. */
@@ -50,18 +51,18 @@ static int write_gdt(const struct place *p, const struct boot_regs *r, struct er
 	return place_bytes(p, LAYOUT_GDT, gdt, sizeof(gdt), "the descriptor table", e);
 }
 
-/* Identity for the first 4 GiB by 2 MiB pages: kernel, tables and, for freestanding guests, MMIO. */
+/* Identity for 4 GiB by 2 MiB pages: kernel, tables and, for freestanding guests, MMIO. */
 static int write_page_tables(const struct place *p, struct err *e)
 {
 	enum { ENTRIES = 512, DIRECTORIES = 4 };
+	const uint64_t table = PTE_PRESENT | PTE_WRITE;
 	uint64_t tables[2 + DIRECTORIES][ENTRIES] = { 0 };
 
-	tables[0][0] = htole64((LAYOUT_PAGE_TABLES + 4096) | PTE_PRESENT | PTE_WRITE);
+	tables[0][0] = htole64((LAYOUT_PAGE_TABLES + 4096) | table);
 	for (uint64_t i = 0; i < DIRECTORIES; i++)
-		tables[1][i] = htole64((LAYOUT_PAGE_TABLES + (2 + i) * 4096) | PTE_PRESENT | PTE_WRITE);
+		tables[1][i] = htole64((LAYOUT_PAGE_TABLES + (2 + i) * 4096) | table);
 	for (uint64_t i = 0; i < DIRECTORIES * ENTRIES; i++)
-		tables[2 + i / ENTRIES][i % ENTRIES] =
-			htole64(i * MIB(2) | PTE_PRESENT | PTE_WRITE | PTE_LARGE);
+		tables[2 + i / ENTRIES][i % ENTRIES] = htole64(i * MIB(2) | table | PTE_LARGE);
 	return place_bytes(p, LAYOUT_PAGE_TABLES, tables, sizeof(tables), "the page tables", e);
 }
 

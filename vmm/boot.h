@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Between the loader and the first instruction: the tables of the machine, the parameters of the boot
- * protocol, and the registers. Knows guest memory, not KVM: vmm/arch_x86 turns struct boot_regs into
- * what KVM takes.
- * Set-up, or the loop while no vCPU runs.
+ * Between the loader and the first instruction: the tables of the machine, the parameters of the
+ * boot protocol, and the registers. Knows guest memory, not KVM: vmm/arch_x86 turns struct
+ * boot_regs into what KVM takes. Set-up, or the loop while no vCPU runs.
  */
 #ifndef VMM_BOOT_H
 #define VMM_BOOT_H

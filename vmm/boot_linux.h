@@ -13,8 +13,8 @@
 #include "vmm/place.h"
 
 /*
- * Writes zero page and setup_data. @map has @n ranges; @cmdline is already in its place and repeated
- * in the device tree. 0, or -errno with @e.
+ * Writes zero page and setup_data. @map has @n ranges; @cmdline is already in its place and
+ * repeated in the device tree. 0, or -errno with @e.
  */
 int boot_linux_write(const struct loader *l, const struct place *p, const struct machine_desc *d,
 		     const struct desc_range *map, unsigned n, const char *cmdline, struct err *e);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Parameters of Xen's PVH boot ABI (xen/include/public/arch-x86/hvm/start_info.h): start info, the
- * initrd as its one module, memory map, ACPI's address. It has no place for a seed or a device tree.
- * Set-up, or the loop while no vCPU runs.
+ * initrd as its one module, memory map, ACPI's address. It has no place for a seed or a device
+ * tree. Set-up, or the loop while no vCPU runs.
  */
 #ifndef VMM_BOOT_PVH_H
 #define VMM_BOOT_PVH_H

@@ -44,13 +44,14 @@ int desc_memory_map(const struct machine_desc *d, const struct guest_mem *m,
 	ranges[n++] = (struct desc_range){ 0, LAYOUT_BASE_RAM_END, DESC_RAM };
 	ranges[n++] = (struct desc_range){ LAYOUT_BASE_RAM_END,
 					   LAYOUT_KERNEL_MIN - LAYOUT_BASE_RAM_END, DESC_RESERVED };
-	ranges[n++] = (struct desc_range){ LAYOUT_KERNEL_MIN, low->size - LAYOUT_KERNEL_MIN, DESC_RAM };
+	ranges[n++] = (struct desc_range){ LAYOUT_KERNEL_MIN, low->size - LAYOUT_KERNEL_MIN,
+					   DESC_RAM };
 	if (d->ecam)
 		ranges[n++] = (struct desc_range){ PCI_ECAM_BASE, PCI_ECAM_SIZE, DESC_RESERVED };
 	for (unsigned i = 1; i < m->count; i++) {
 		const struct mem_region *r = &m->regions[i];
 
-		if (d->mmio64_size && range_overlaps(r->gpa, r->size, PCI_MMIO64_BASE, d->mmio64_size))
+		if (range_overlaps(r->gpa, r->size, PCI_MMIO64_BASE, d->mmio64_size))
 			return err_set(e, -EINVAL, "RAM up to 0x%" PRIx64 " reaches the PCI window at 0x%"
 						   PRIx64 ": give less with --memory",
 				       r->gpa + r->size, PCI_MMIO64_BASE);

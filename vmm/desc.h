@@ -25,7 +25,7 @@ struct machine_desc {
 	bool serial;			/* a 16550 */
 	uint16_t serial_port;
 	unsigned serial_gsi;		/* edge-triggered */
-	uint16_t sleep_port;		/* ACPI sleep control register; its status register is next */
+	uint16_t sleep_port;		/* ACPI sleep control; the status register is next */
 	uint16_t reset_port;		/* writing reset_value resets */
 	uint8_t reset_value;
 };
@@ -50,9 +50,9 @@ struct desc_range {
 };
 
 /*
- * The guest's memory map, ascending. Returns the number of ranges, or -EINVAL with @e when the machine
- * cannot be described: CPUs beyond DESC_CPUS_MAX, less than 1 MiB of RAM, RAM that reaches the 64-bit
- * PCI window.
+ * The guest's memory map, ascending. Returns the number of ranges, or -EINVAL with @e when the
+ * machine cannot be described: CPUs beyond DESC_CPUS_MAX, less than 1 MiB of RAM, RAM that reaches
+ * the 64-bit PCI window.
  */
 int desc_memory_map(const struct machine_desc *d, const struct guest_mem *m,
 		    struct desc_range ret[DESC_RANGES_MAX], struct err *e);

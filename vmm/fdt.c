@@ -13,8 +13,8 @@
 #include "vmm/layout.h"
 
 /*
- * libfdt's sequential calls, with the first error kept: what follows an error does nothing, and it is
- * looked at once, at the end.
+ * libfdt's sequential calls, with the first error kept: what follows an error does nothing, and it
+ * is looked at once, at the end.
  */
 struct tree {
 	void *fdt;

@@ -18,7 +18,7 @@
 #include "vmm/layout.h"
 #include "vmm/unpack.h"
 
-/* Linux' default when its header does not say (Documentation/arch/x86/boot.rst, initrd_addr_max). */
+/* Linux' default (Documentation/arch/x86/boot.rst, initrd_addr_max). */
 #define INITRD_LIMIT UINT64_C(0x80000000)
 /* Longest note segment that is searched. Linux' is some hundred bytes. */
 #define NOTES_MAX KIB(64)
@@ -315,7 +315,7 @@ static int bzimage_read(struct loader *l, struct bzimage *b, struct err *e)
 	return 0;
 }
 
-/* The fallback: the file itself is loaded, and its own decompressor entered 0x200 behind its start. */
+/* The fallback: the file is loaded as it is, its decompressor entered 0x200 behind its start. */
 static int bzimage_in_guest(struct loader *l, const struct bzimage *b, struct err *e)
 {
 	uint64_t gpa = LAYOUT_KERNEL_MIN, to;
@@ -405,8 +405,8 @@ static int kernel_open(struct loader *l, const char *path, struct err *e)
 			 "of a kernel build, or a distribution's /boot/vmlinuz");
 }
 
-int loader_open(struct loader *l, const char *kernel_path, const char *const *initrds, unsigned n_initrds,
-		struct err *e)
+int loader_open(struct loader *l, const char *kernel_path, const char *const *initrds,
+		unsigned n_initrds, struct err *e)
 {
 	int r;
 
@@ -448,7 +448,8 @@ static int load_initrds(struct loader *l, const struct place *p, bool fresh, str
 	if (l->initrd_size == 0)
 		return 0;
 	gpa = l->initrd_size < end ? align_down(end - l->initrd_size, 4096) : 0;
-	if (gpa < LAYOUT_KERNEL_MIN || range_overlaps(gpa, l->initrd_size, l->start, l->end - l->start))
+	if (gpa < LAYOUT_KERNEL_MIN ||
+	    range_overlaps(gpa, l->initrd_size, l->start, l->end - l->start))
 		return err_set(e, -ENOSPC, "initrd %s: 0x%" PRIx64 " bytes and the kernel, which ends at 0x%"
 					   PRIx64 ", do not fit the guest's RAM of %" PRIu64
 					   " KiB together: give more with --memory",

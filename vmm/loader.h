@@ -3,13 +3,13 @@
  * From kernel and initrd files to bytes in guest memory and an entry point.
  *
  * loader_open looks at the files and checks all that can be known without RAM; loader_load copies,
- * at the first boot and again at every reset. The files stay open in between, so that a reload needs
- * no path (the sandbox forbids opening then). What a kernel asks for beyond memory - registers,
- * tables - is the boot protocol's: vmm/boot.h.
+ * at the first boot and again at every reset. The files stay open in between, so that a reload
+ * needs no path (the sandbox forbids opening then). What a kernel asks for beyond memory -
+ * registers, tables - is the boot protocol's: vmm/boot.h.
  *
  * Which protocol:
- * - an ELF64 whose e_entry lies in what is loaded is entered there in 64-bit mode (Linux' vmlinux and
- *   freestanding guests), unless its PVH note names the same address: then that code is 32-bit;
+ * - an ELF64 whose e_entry lies in what is loaded is entered there in 64-bit mode (Linux' vmlinux
+ *   and freestanding guests), unless its PVH note names the same address: then that code is 32-bit;
  * - any other ELF with a PVH note is entered by PVH;
  * - a bzImage is the ELF that its payload unpacks to, or, when that does not work, itself: it is
  *   entered at its own 64-bit entry and unpacks in the guest.
@@ -45,7 +45,7 @@ struct loader_file {
 };
 
 struct loader {
-	struct loader_file kernel;	/* what segments are offsets in: the file given or its payload */
+	struct loader_file kernel;	/* what segments lie in: the file given or its payload */
 	struct loader_file initrds[LOADER_INITRDS_MAX];
 	unsigned n_initrds;
 	struct place_staging staging;
@@ -55,7 +55,7 @@ struct loader {
 	uint64_t entry;			/* guest-physical */
 	struct loader_segment segments[LOADER_SEGMENTS_MAX];
 	unsigned n_segments;
-	uint64_t start, end;		/* of the memory the kernel needs from its first instruction on */
+	uint64_t start, end;		/* of the memory the kernel needs at its entry */
 	uint64_t initrd_size;		/* of all initrds, each padded to 4 bytes */
 	uint64_t initrd_limit;		/* the initrd must end below */
 	uint64_t cmdline_max;		/* longest command line, without its NUL */
@@ -73,8 +73,8 @@ struct loader {
  * Opens, checks, unpacks; needs no RAM. The paths are borrowed until loader_fini. 0, or -errno with
  * @e; loader_fini is legal in both cases.
  */
-int loader_open(struct loader *l, const char *kernel_path, const char *const *initrds, unsigned n_initrds,
-		struct err *e);
+int loader_open(struct loader *l, const char *kernel_path, const char *const *initrds,
+		unsigned n_initrds, struct err *e);
 /*
  * Copies kernel and initrd. @again: this is a reset, so RAM holds the last boot and what must be
  * zero is zeroed; otherwise RAM is fresh and its kind decides. 0, or -errno with @e.

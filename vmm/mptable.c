@@ -17,7 +17,7 @@ enum {
 	APIC_VERSION = 0x14,
 	CPU_SIGNATURE = 0x600,		/* family 6; CPUID says the rest */
 	CPU_FEATURES = 0x201,		/* FPU and APIC */
-	IOAPIC_ID = 0,			/* what KVM's says after reset; a space of its own since xAPIC */
+	IOAPIC_ID = 0,			/* KVM's after reset; since xAPIC not in the CPUs' space */
 	IOAPIC_VERSION = 0x11,
 	ALL_APICS = 0xff,
 };
@@ -53,8 +53,8 @@ static void put_bus(struct cursor *c, uint8_t id, const char name[6])
 }
 
 /* Both interrupt entries have one shape. @to is a pin of @apic. */
-static void put_interrupt(struct cursor *c, uint8_t entry, uint8_t type, uint16_t flags, uint8_t bus,
-			  uint8_t irq, uint8_t apic, uint8_t to)
+static void put_interrupt(struct cursor *c, uint8_t entry, uint8_t type, uint16_t flags,
+			  uint8_t bus, uint8_t irq, uint8_t apic, uint8_t to)
 {
 	cursor_u8(c, entry);
 	cursor_u8(c, type);

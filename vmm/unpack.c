@@ -358,7 +358,7 @@ static int unpack_into(int fd, uint64_t off, uint64_t len, const struct unpack_f
 	return r;
 }
 
-/* Unpacks into a memfd, gives the cache a copy, and prefers that: it is not memory of this process. */
+/* Unpacks into a memfd, gives the cache a copy, and prefers that: it is no memory of ours. */
 static int unpack_new(int fd, uint64_t off, uint64_t len, const struct unpack_format *f,
 		      const struct cache *c, struct unpacked *ret, struct err *e)
 {

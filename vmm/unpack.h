@@ -30,9 +30,10 @@ struct unpacked {
 };
 
 /*
- * Unpacks bytes [off, off + len) of @fd: a compressed stream and behind it, little-endian, the 32-bit
- * size of what is in it (Linux, Documentation/arch/x86/boot.rst, payload_offset). 0, or -errno with @e:
- * -ENOTSUP when this build has no library for the format, -EBADMSG when the stream is broken.
+ * Unpacks bytes [off, off + len) of @fd: a compressed stream and behind it, little-endian, the
+ * 32-bit size of what is in it (Linux, Documentation/arch/x86/boot.rst, payload_offset). 0, or
+ * -errno with @e: -ENOTSUP when this build has no library for the format, -EBADMSG when the stream
+ * is broken.
  */
 int unpack_payload(int fd, uint64_t off, uint64_t len, struct unpacked *ret, struct err *e);
 
