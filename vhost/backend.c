@@ -65,12 +65,14 @@ static void disconnect(struct backend *b, const char *why)
 }
 
 /* Whether the message was answered, or needed no answer. */
-static bool answer(struct backend *b, const struct vu_msg *m, struct vu_msg *reply, bool refused, bool replies)
+static bool answer(struct backend *b, const struct vu_msg *m, struct vu_msg *reply, bool refused,
+		   bool replies)
 {
 	int r;
 
 	if (!replies) {
-		if (!(m->header.flags & VU_FLAG_NEED_REPLY) || !(b->protocol & BIT64(VU_PF_REPLY_ACK)))
+		if (!(m->header.flags & VU_FLAG_NEED_REPLY) ||
+		    !(b->protocol & BIT64(VU_PF_REPLY_ACK)))
 			return !refused;
 		reply->payload.u64 = refused;
 		reply->header.size = sizeof(reply->payload.u64);
@@ -127,7 +129,8 @@ static bool dispatch(struct backend *b, struct vu_msg *m)
 
 static void watch_channel(struct backend *b)
 {
-	uint32_t in = b->holding ? 0 : EPOLLIN, out = vu_channel_pending(&b->channel) ? EPOLLOUT : 0;
+	uint32_t in = b->holding ? 0 : EPOLLIN;
+	uint32_t out = vu_channel_pending(&b->channel) ? EPOLLOUT : 0;
 
 	loop_watch_events(b->loop, &b->watch, in | out);
 }
@@ -147,7 +150,7 @@ static void channel_ready(void *arg, uint32_t events)
 	for (unsigned i = 0; i < MESSAGE_BATCH && !b->holding; i++) {
 		r = vu_channel_recv(&b->channel, &m, &e);
 		if (r < 0)
-			return disconnect(b, r == -ECONNRESET && b->channel.in_at == 0 ? NULL : e.msg);
+			return disconnect(b, r == -ECONNRESET && !b->channel.in_at ? NULL : e.msg);
 		if (r == 0)
 			break;
 		if (!dispatch(b, &m))
@@ -207,7 +210,7 @@ static void listener_ready(void *arg, uint32_t events)
 	struct err e;
 
 	(void)events;
-	/* Gone again, or no fd to spare just now: the listener stays ready as long as it matters. */
+	/* Gone again, or no fd to spare just now: the listener stays ready while it matters. */
 	if (sock < 0)
 		return;
 	if (serve(b, &sock, &e)) {
@@ -239,7 +242,8 @@ static void back_ready(void *arg, uint32_t events)
 		log_info("%s: the back channel ends: %s", b->dev.name, e.msg);
 		return back_drop(b);
 	}
-	loop_watch_events(b->loop, &b->back_watch, EPOLLIN | (vu_channel_pending(&b->back) ? EPOLLOUT : 0));
+	loop_watch_events(b->loop, &b->back_watch,
+			  EPOLLIN | (vu_channel_pending(&b->back) ? EPOLLOUT : 0));
 }
 
 int backend_back_take(struct backend *b, int *sock, struct err *e)
@@ -261,7 +265,8 @@ int backend_back_take(struct backend *b, int *sock, struct err *e)
 
 void backend_config_changed(struct backend *b)
 {
-	struct vu_msg m = { .header = { .request = VU_BACKEND_CONFIG_CHANGE_MSG, .flags = VU_FLAG_VERSION } };
+	struct vu_msg m = { .header = { .request = VU_BACKEND_CONFIG_CHANGE_MSG,
+					.flags = VU_FLAG_VERSION } };
 
 	if (b->back.sock < 0 || !(b->protocol & BIT64(VU_PF_CONFIG)))
 		return;
@@ -269,7 +274,8 @@ void backend_config_changed(struct backend *b)
 		m.header.flags |= VU_FLAG_NEED_REPLY;
 	if (vu_channel_send(&b->back, &m))
 		return back_drop(b);
-	loop_watch_events(b->loop, &b->back_watch, EPOLLIN | (vu_channel_pending(&b->back) ? EPOLLOUT : 0));
+	loop_watch_events(b->loop, &b->back_watch,
+			  EPOLLIN | (vu_channel_pending(&b->back) ? EPOLLOUT : 0));
 }
 
 uint64_t backend_features(const struct backend *b)
@@ -290,12 +296,15 @@ uint64_t backend_protocol_features(const struct backend *b)
 	return offered;
 }
 
-int backend_init(struct backend *b, struct loop *loop, const struct backend_device *dev, struct err *e)
+int backend_init(struct backend *b, struct loop *loop, const struct backend_device *dev,
+		 struct err *e)
 {
 	*b = (struct backend){ .loop = loop, .dev = *dev, .listener = -1 };
 	b->channel.sock = -1;
 	b->back.sock = -1;
-	b->listen_watch = (struct loop_watch){ .fd = -1, .events = EPOLLIN, .ready = listener_ready, .arg = b };
+	b->listen_watch = (struct loop_watch){
+		.fd = -1, .events = EPOLLIN, .ready = listener_ready, .arg = b
+	};
 	b->watch = (struct loop_watch){ .fd = -1, .ready = channel_ready, .arg = b };
 	b->back_watch = (struct loop_watch){ .fd = -1, .ready = back_ready, .arg = b };
 	b->unhold = (struct loop_job){ .run = unhold, .arg = b };

@@ -36,7 +36,7 @@
 
 enum {
 	BACKEND_QUEUES_MAX = 256,	/* what a queue index of one byte can name */
-	BACKEND_BATCH = 64,		/* chains handle_queue gets before the socket has its turn */
+	BACKEND_BATCH = 64,		/* chains handle_queue gets before the socket's turn */
 	BACKEND_POLL_MS = 1,		/* how often a ring without kick eventfd is looked at */
 	BACKEND_F_VERSION_1 = 32,	/* virtio feature bit */
 };
@@ -69,19 +69,19 @@ struct backend_ops {
 	bool (*handle_queue)(void *arg, struct backend_queue *q);
 	/* The front end negotiated @features; also (0) when it left. May be NULL. */
 	void (*negotiated)(void *arg, uint64_t features);
-	/* Chains of @q in flight are gone: forget them, touch their memory no more. May be NULL for a device
-	 * that pushes every chain before handle_queue returns. */
+	/* Chains of @q in flight are gone: forget them, touch their memory no more. May be NULL for
+	 * a device that pushes every chain before handle_queue returns. */
 	void (*drop)(void *arg, struct backend_queue *q);
 	/* Fills the zeroed config space. NULL: there is none. */
 	void (*config_read)(void *arg, uint8_t config[VU_CONFIG_MAX]);
-	/* The guest wrote [off, off + len) of the config space, which lies inside it. 0, or -EINVAL to
-	 * refuse. May be NULL. */
+	/* The guest wrote [off, off + len) of the config space, which lies inside it. 0, or -EINVAL
+	 * to refuse. May be NULL. */
 	int (*config_write)(void *arg, unsigned off, const uint8_t *data, unsigned len);
 };
 
 struct backend_device {
 	const char *name;		/* "rng", for messages; borrowed */
-	uint64_t features;		/* virtio device features; the library adds its own, see backend_features */
+	uint64_t features;		/* virtio device features without the library's own */
 	unsigned queues;		/* 1 to BACKEND_QUEUES_MAX */
 	const struct backend_ops *ops;	/* borrowed */
 	void *arg;
@@ -110,7 +110,8 @@ struct backend {
 };
 
 /* Borrows @loop, @dev's pointers. 0 or -ENOMEM with @e. */
-int backend_init(struct backend *b, struct loop *loop, const struct backend_device *dev, struct err *e);
+int backend_init(struct backend *b, struct loop *loop, const struct backend_device *dev,
+		 struct err *e);
 /* Ends the connection, closes everything. Works on a zeroed struct, twice. */
 void backend_fini(struct backend *b);
 
@@ -131,11 +132,13 @@ void backend_config_changed(struct backend *b);
 bool backend_queue_has_chain(struct backend_queue *q);
 /* Takes the next chain. False: none now; handle_queue returns then, and is called again in time. */
 bool backend_queue_pop(struct backend_queue *q, struct ring_chain *ret);
-/* Gives it back with @written bytes written to its writable part, and interrupts the guest if it wants that. */
+/* Gives it back with @written bytes written to its writable part, and interrupts the guest if it
+ * wants that. */
 void backend_queue_push(struct backend_queue *q, uint16_t head, uint32_t written);
 /* Runs handle_queue soon: what it waited for has come. */
 void backend_queue_wake(struct backend_queue *q);
-/* Stops serving the queue: the guest's request cannot be answered at all (no room for a status, say). */
+/* Stops serving the queue: the guest's request cannot be answered at all (no room for a status,
+ * say). */
 void backend_queue_break(struct backend_queue *q, const char *why);
 
 #endif

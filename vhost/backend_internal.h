@@ -21,14 +21,15 @@ void backend_queue_call_resumed(struct backend_queue *q);
 
 /* What became of a message. */
 enum backend_verdict {
-	BACKEND_DONE,		/* obeyed; @reply holds the payload when the message has a reply of its own */
+	BACKEND_DONE,		/* obeyed; @reply has the payload if the message has one */
 	BACKEND_REFUSED,	/* nothing changed; @e says why */
 	BACKEND_HELD,		/* must wait until no chain is in flight */
 	BACKEND_VERDICTS
 };
 
 /* Obeys a message that passed vu_msg_check_request; takes the fds it uses. */
-enum backend_verdict backend_message(struct backend *b, struct vu_msg *m, struct vu_msg *reply, struct err *e);
+enum backend_verdict backend_message(struct backend *b, struct vu_msg *m, struct vu_msg *reply,
+				     struct err *e);
 
 /* Takes *@sock as the back channel, in the place of an earlier one. 0 or -errno with @e. */
 int backend_back_take(struct backend *b, int *sock, struct err *e);

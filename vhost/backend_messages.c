@@ -11,7 +11,7 @@
 #include "base/range.h"
 #include "vhost/backend_internal.h"
 
-/* A handler obeys @m or refuses it with -errno and @e; WAIT: first the chains in flight must end. */
+/* A handler obeys @m or refuses it with -errno and @e; WAIT: chains in flight must end first. */
 enum { WAIT = 1 };
 
 typedef int handler(struct backend *b, struct vu_msg *m, struct vu_msg *reply, struct err *e);
@@ -66,14 +66,16 @@ static int set_features(struct backend *b, struct vu_msg *m, struct vu_msg *repl
 	return 0;
 }
 
-static int get_protocol_features(struct backend *b, struct vu_msg *m, struct vu_msg *reply, struct err *e)
+static int get_protocol_features(struct backend *b, struct vu_msg *m, struct vu_msg *reply,
+				 struct err *e)
 {
 	(void)m;
 	(void)e;
 	return reply_u64(reply, backend_protocol_features(b));
 }
 
-static int set_protocol_features(struct backend *b, struct vu_msg *m, struct vu_msg *reply, struct err *e)
+static int set_protocol_features(struct backend *b, struct vu_msg *m, struct vu_msg *reply,
+				 struct err *e)
 {
 	uint64_t acked = m->payload.u64, wrong = acked & ~backend_protocol_features(b);
 
@@ -138,7 +140,8 @@ static int set_mem_table(struct backend *b, struct vu_msg *m, struct vu_msg *rep
 
 	(void)reply;
 	if (t->count > VU_MEM_TABLE_MAX || m->nfds != t->count ||
-	    m->header.size < offsetof(struct vu_mem_table, regions) + t->count * sizeof(t->regions[0]))
+	    m->header.size <
+		    offsetof(struct vu_mem_table, regions) + t->count * sizeof(t->regions[0]))
 		return err_set(e, -EINVAL, "%u memory regions in %u bytes with %zu fds", t->count,
 			       m->header.size, m->nfds);
 	if (backend_in_flight(b))
@@ -158,7 +161,8 @@ static int set_mem_table(struct backend *b, struct vu_msg *m, struct vu_msg *rep
 	return 0;
 }
 
-static int get_max_mem_slots(struct backend *b, struct vu_msg *m, struct vu_msg *reply, struct err *e)
+static int get_max_mem_slots(struct backend *b, struct vu_msg *m, struct vu_msg *reply,
+			     struct err *e)
 {
 	(void)b;
 	(void)m;
@@ -213,7 +217,8 @@ static int set_vring_addr(struct backend *b, struct vu_msg *m, struct vu_msg *re
 		return -EINVAL;
 	if (a->flags)
 		return err_set(e, -EINVAL, "flags 0x%x: logging was not negotiated", a->flags);
-	if (q->started && (a->desc != q->addr.desc || a->avail != q->addr.avail || a->used != q->addr.used))
+	if (q->started &&
+	    (a->desc != q->addr.desc || a->avail != q->addr.avail || a->used != q->addr.used))
 		return err_set(e, -EBUSY, "queue %u runs", q->index);
 	q->addr = *a;
 	q->has_addr = true;
@@ -342,7 +347,8 @@ static int set_vring_err(struct backend *b, struct vu_msg *m, struct vu_msg *rep
 	return 0;
 }
 
-static int set_vring_enable(struct backend *b, struct vu_msg *m, struct vu_msg *reply, struct err *e)
+static int set_vring_enable(struct backend *b, struct vu_msg *m, struct vu_msg *reply,
+			    struct err *e)
 {
 	struct backend_queue *q = queue(b, m->payload.state.index, e);
 
@@ -358,7 +364,8 @@ static int set_vring_enable(struct backend *b, struct vu_msg *m, struct vu_msg *
 	return 0;
 }
 
-static int set_backend_req_fd(struct backend *b, struct vu_msg *m, struct vu_msg *reply, struct err *e)
+static int set_backend_req_fd(struct backend *b, struct vu_msg *m, struct vu_msg *reply,
+			      struct err *e)
 {
 	int fd = vu_msg_take_fd(m, 0);
 
@@ -371,7 +378,8 @@ static bool config_ok(const struct vu_msg *m)
 {
 	const struct vu_config *c = &m->payload.config.head;
 
-	return m->header.size == sizeof(*c) + (uint64_t)c->size && range_ok(c->offset, c->size, VU_CONFIG_MAX);
+	return m->header.size == sizeof(*c) + (uint64_t)c->size &&
+	       range_ok(c->offset, c->size, VU_CONFIG_MAX);
 }
 
 /* Bytes behind the device's last field read as 0: a front end may know more fields than we do. */
@@ -427,7 +435,8 @@ static handler *const handlers[VU_REQUEST_END] = {
 	[VU_REM_MEM_REG] = rem_mem_reg,
 };
 
-enum backend_verdict backend_message(struct backend *b, struct vu_msg *m, struct vu_msg *reply, struct err *e)
+enum backend_verdict backend_message(struct backend *b, struct vu_msg *m, struct vu_msg *reply,
+				     struct err *e)
 {
 	const struct vu_msg_type *type = &vu_msg_types[m->header.request];
 	int r;

@@ -76,24 +76,27 @@ void backend_queue_reset(struct backend_queue *q)
 	struct backend *b = q->backend;
 	unsigned index = q->index;
 
-	*q = (struct backend_queue){ .backend = b, .index = index, .kick = -1, .call = -1, .err = -1 };
+	*q = (struct backend_queue){
+		.backend = b, .index = index, .kick = -1, .call = -1, .err = -1
+	};
 	q->watch = (struct loop_watch){ .fd = -1, .events = EPOLLIN, .ready = kicked, .arg = q };
 	q->again = (struct loop_timer){ .expired = run, .arg = q };
 }
 
-/* Host addresses of the ring's parts: front end's addresses, or guest-physical with GPA_ADDRESSES. */
+/* Host addresses of the ring's parts, which the front end names by user or guest address. */
 static int find_parts(struct backend_queue *q, void *ret_parts[3], struct err *e)
 {
 	struct backend *b = q->backend;
 	bool event_idx = b->acked & BIT64(RING_F_EVENT_IDX);
+	void *(*find)(struct guest_map *m, uint64_t addr, uint64_t len) =
+		b->protocol & BIT64(VU_PF_GPA_ADDRESSES) ? guest_map_gpa_all : guest_map_user_all;
 	const uint64_t at[3] = { q->addr.desc, q->addr.avail, q->addr.used };
 	const uint64_t bytes[3] = { ring_desc_bytes(q->size), ring_avail_bytes(q->size, event_idx),
 				    ring_used_bytes(q->size, event_idx) };
 	static const char *const names[3] = { "descriptor table", "available ring", "used ring" };
 
 	for (unsigned i = 0; i < 3; i++) {
-		ret_parts[i] = b->protocol & BIT64(VU_PF_GPA_ADDRESSES) ?
-			guest_map_gpa_all(&b->map, at[i], bytes[i]) : guest_map_user_all(&b->map, at[i], bytes[i]);
+		ret_parts[i] = find(&b->map, at[i], bytes[i]);
 		if (!ret_parts[i])
 			return err_set(e, -EINVAL, "the %s at 0x%" PRIx64 " of queue %u is not in the memory table",
 				       names[i], at[i], q->index);
@@ -112,7 +115,8 @@ int backend_queue_start(struct backend_queue *q, struct err *e)
 	r = find_parts(q, parts, e);
 	if (r)
 		return r;
-	r = ring_start(&q->ring, &b->map, b->acked, q->size, q->base, parts[0], parts[1], parts[2], e);
+	r = ring_start(&q->ring, &b->map, b->acked, q->size, q->base, parts[0], parts[1],
+		       parts[2], e);
 	if (r)
 		return err_prefix(e, r, "queue %u", q->index);
 	q->started = true;
@@ -173,7 +177,7 @@ void backend_queue_update(struct backend_queue *q)
 	if (q->watch.fd < 0 && q->kick >= 0) {
 		q->watch.fd = q->kick;
 		if (loop_watch(l, &q->watch, &e)) {
-			/* SET_VRING_KICK found it watchable; only memory can be short now. Polling still works. */
+			/* SET_VRING_KICK found it watchable: memory is short. Polling works. */
 			log_warn("%s: queue %u is polled: %s", q->backend->dev.name, q->index, e.msg);
 			q->watch.fd = -1;
 			fd_close(&q->kick);

@@ -24,7 +24,8 @@ static int check(const struct guest_map *m, const struct vu_mem_region *r, struc
 {
 	if (m->count == GUEST_MAP_REGIONS_MAX)
 		return err_set(e, -ENOSPC, "more than %d memory regions", GUEST_MAP_REGIONS_MAX);
-	if (!r->size || r->size > INT64_MAX || r->mmap_offset > (uint64_t)INT64_MAX - r->size - GIB(2) ||
+	if (!r->size || r->size > INT64_MAX ||
+	    r->mmap_offset > (uint64_t)INT64_MAX - r->size - GIB(2) ||
 	    r->gpa > UINT64_MAX - r->size || r->user_addr > UINT64_MAX - r->size)
 		return err_set(e, -EINVAL, "memory region 0x%" PRIx64 "+0x%" PRIx64 " is empty or wraps",
 			       r->gpa, r->size);
@@ -61,7 +62,8 @@ int guest_map_add(struct guest_map *m, const struct vu_mem_region *r, int fd, st
 	page = granule(&st);
 	start = align_down(r->mmap_offset, page);
 	end = align_up(r->mmap_offset + r->size, page);
-	base = mmap(NULL, end - start, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, (off_t)start);
+	base = mmap(NULL, end - start, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd,
+		    (off_t)start);
 	if (base == MAP_FAILED)
 		return err_sys(e, "memory region 0x%" PRIx64 "+0x%" PRIx64 ": mmap", r->gpa, r->size);
 	/* Guest memory stays out of this program's core files. */
@@ -126,7 +128,8 @@ void *guest_map_user_all(struct guest_map *m, uint64_t user_addr, uint64_t len)
 	for (unsigned i = 0; i < m->count; i++) {
 		const struct guest_map_region *n = &m->regions[i];
 
-		if (user_addr >= n->at.user_addr && range_ok(user_addr - n->at.user_addr, len, n->at.size))
+		if (user_addr >= n->at.user_addr &&
+		    range_ok(user_addr - n->at.user_addr, len, n->at.size))
 			return n->host + (user_addr - n->at.user_addr);
 	}
 	return NULL;

@@ -20,7 +20,7 @@ enum { GUEST_MAP_REGIONS_MAX = 509 };	/* the number GET_MAX_MEM_SLOTS tells */
 struct guest_map_region {
 	struct vu_mem_region at;	/* as the front end described it */
 	uint8_t *host;			/* of at.gpa */
-	void *base;			/* of the mapping, which starts and ends on the object's pages */
+	void *base;			/* of the mapping: whole pages of the object */
 	size_t base_len;
 };
 

@@ -32,7 +32,8 @@ static struct ring_desc copy_desc(const void *from)
 
 	memcpy(&d, from, sizeof(d));
 	__asm__ volatile("" ::: "memory");
-	return (struct ring_desc){ le64toh(d.addr), le32toh(d.len), le16toh(d.flags), le16toh(d.next) };
+	return (struct ring_desc){ le64toh(d.addr), le32toh(d.len), le16toh(d.flags),
+				   le16toh(d.next) };
 }
 
 static const uint16_t *used_event(const struct ring *r)
@@ -67,8 +68,8 @@ int ring_place(struct ring *r, void *desc, void *avail, void *used, struct err *
 	return 0;
 }
 
-int ring_start(struct ring *r, struct guest_map *map, uint64_t features, uint16_t size, uint16_t base,
-	       void *desc, void *avail, void *used, struct err *e)
+int ring_start(struct ring *r, struct guest_map *map, uint64_t features, uint16_t size,
+	       uint16_t base, void *desc, void *avail, void *used, struct err *e)
 {
 	struct ring n = { .map = map, .size = size, .last_avail = base };
 	int ret;
@@ -177,7 +178,8 @@ static bool enter_indirect(struct ring *r, struct table *t, const struct ring_de
 		ring_break(r, "an indirect table holds an indirect descriptor");
 	else if (d->flags & RING_DESC_F_NEXT)
 		ring_break(r, "an indirect descriptor has a next one");
-	else if (!d->len || d->len % 16 || d->len / 16 > RING_SIZE_MAX || d->addr > UINT64_MAX - d->len)
+	else if (!d->len || d->len % 16 || d->len / 16 > RING_SIZE_MAX ||
+		 d->addr > UINT64_MAX - d->len)
 		ring_break(r, "an indirect table has %" PRIu32 " bytes", d->len);
 	*t = (struct table){ true, d->addr, d->len / 16 };
 	return !r->broken;
@@ -255,7 +257,7 @@ bool ring_call_due(struct ring *r)
 		return false;
 	r->called = now;
 	r->called_valid = true;
-	/* The used index must be seen before we look at what the driver wants (VIRTIO 1.3, 2.7.7.2). */
+	/* The used index must be seen before we look what the driver wants (2.7.7.2). */
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	if (!r->event_idx)
 		return !(load16(&r->avail->flags) & RING_AVAIL_F_NO_INTERRUPT);
@@ -281,7 +283,8 @@ bool ring_kicks_on(struct ring *r)
 	return ring_has_avail(r);
 }
 
-unsigned ring_slice(const struct iovec *iov, unsigned n, uint64_t off, uint64_t len, struct iovec *ret)
+unsigned ring_slice(const struct iovec *iov, unsigned n, uint64_t off, uint64_t len,
+		    struct iovec *ret)
 {
 	unsigned made = 0;
 
@@ -301,7 +304,8 @@ unsigned ring_slice(const struct iovec *iov, unsigned n, uint64_t off, uint64_t 
 }
 
 /* Copies between @buf and @len bytes at @off of @iov. */
-static size_t copy(const struct iovec *iov, unsigned n, uint64_t off, uint8_t *buf, size_t len, bool to_iov)
+static size_t copy(const struct iovec *iov, unsigned n, uint64_t off, uint8_t *buf, size_t len,
+		   bool to_iov)
 {
 	size_t done = 0;
 

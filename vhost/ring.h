@@ -24,12 +24,14 @@
 
 enum {
 	RING_SIZE_MAX = 32768,		/* VIRTIO 1.3, 2.7: entries of a split virtqueue */
-	RING_SEGMENTS_MAX = 1024,	/* pieces of host memory in one chain; what preadv takes at once */
+	RING_SEGMENTS_MAX = 1024,	/* pieces of host memory in one chain; preadv's limit */
 
 	RING_F_INDIRECT_DESC = 28,	/* virtio feature bits the walker implements */
 	RING_F_EVENT_IDX = 29,
 
-	RING_DESC_F_NEXT = 1, RING_DESC_F_WRITE = 2, RING_DESC_F_INDIRECT = 4,
+	RING_DESC_F_NEXT = 1,
+	RING_DESC_F_WRITE = 2,
+	RING_DESC_F_INDIRECT = 4,
 	RING_AVAIL_F_NO_INTERRUPT = 1,
 	RING_USED_F_NO_NOTIFY = 1,
 };
@@ -93,11 +95,12 @@ static inline uint64_t ring_used_bytes(uint16_t size, bool event_idx)
 }
 
 /*
- * Starts a ring of @size entries at avail index @base over host memory of the sizes above. @features
- * are the negotiated virtio features. 0, or -EINVAL with @e: size no power of two, parts misaligned.
+ * Starts a ring of @size entries at avail index @base over host memory of the sizes above.
+ * @features are the negotiated virtio features. 0, or -EINVAL with @e: size no power of two, parts
+ * misaligned.
  */
-int ring_start(struct ring *r, struct guest_map *map, uint64_t features, uint16_t size, uint16_t base,
-	       void *desc, void *avail, void *used, struct err *e);
+int ring_start(struct ring *r, struct guest_map *map, uint64_t features, uint16_t size,
+	       uint16_t base, void *desc, void *avail, void *used, struct err *e);
 /* Moves a started ring to where its parts are mapped now. 0 or -EINVAL as ring_start. */
 int ring_place(struct ring *r, void *desc, void *avail, void *used, struct err *e);
 /* Breaks the ring with a sentence; the first one stays. */
@@ -109,7 +112,7 @@ void ring_stop(struct ring *r);
 bool ring_has_avail(struct ring *r);
 /* Takes the next chain. False: none, or the ring is (now) broken, or not started. */
 bool ring_pop(struct ring *r, struct ring_chain *ret);
-/* Gives a chain back with @written bytes in its writable part; chains may come back in any order. */
+/* Gives a chain back, @written bytes of its writable part filled; any order is legal. */
 void ring_push(struct ring *r, uint16_t head, uint32_t written);
 
 /* Whether the driver wants an interrupt for what was pushed since this was last asked. */
@@ -123,6 +126,7 @@ bool ring_kicks_on(struct ring *r);
 size_t ring_chain_read(const struct ring_chain *c, uint64_t off, void *buf, size_t len);
 size_t ring_chain_write(const struct ring_chain *c, uint64_t off, const void *buf, size_t len);
 /* Fills @ret, which has room for @n, with the @len bytes at @off of @iov[0..n); returns pieces. */
-unsigned ring_slice(const struct iovec *iov, unsigned n, uint64_t off, uint64_t len, struct iovec *ret);
+unsigned ring_slice(const struct iovec *iov, unsigned n, uint64_t off, uint64_t len,
+		    struct iovec *ret);
 
 #endif

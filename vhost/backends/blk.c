@@ -1,0 +1,451 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * virtio-blk (VIRTIO 1.3, 5.2) on a raw file or block device.
+ *
+ * Each request is finished before the next is begun, by preadv/pwritev straight between the file
+ * and the guest's pages, so none is ever in flight and a successor of this process repeats at most
+ * one. A request's buffers may be cut anywhere: the first 16 readable bytes are its header, the
+ * last writable byte is its status, what lies between is data. The status is always written; a
+ * request without room for one breaks the queue.
+ */
+#include <endian.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <linux/falloc.h>
+#include <linux/virtio_blk.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "base/range.h"
+#include "minivmm_config.h"
+#include "vhost/backends/device.h"
+
+enum {
+	SECTOR = 512,
+	RANGES_MAX = 32,			/* in one discard or write zeroes request */
+	DISCARD_SECTORS_MAX = 1 << 22,		/* of one range: 2 GiB */
+	ZERO_SECTORS_MAX = 1 << 16,		/* 32 MiB: may have to be written */
+	ZEROES = 65536,				/* bytes written at once then */
+};
+
+struct blk {
+	struct blk_options o;		/* strings borrowed */
+	int fd;
+	uint64_t sectors;		/* capacity */
+	uint64_t queues;
+	uint64_t features;		/* negotiated */
+	uint8_t wce;			/* config space's write cache switch */
+	struct misuse failed;		/* host I/O errors */
+	struct ring_chain chain;
+	struct iovec data[RING_SEGMENTS_MAX];
+	uint8_t zeroes[ZEROES];
+};
+
+struct range {			/* of discard and write zeroes, host byte order */
+	uint64_t sector;
+	uint32_t sectors, flags;
+};
+
+/* Without FLUSH the driver cannot ask for durability, so every write is durable (5.2.6.2). */
+static bool is_writeback(const struct blk *b)
+{
+	return b->wce && b->features & BIT64(VIRTIO_BLK_F_FLUSH);
+}
+
+/* A host I/O error: said once, the guest hears of each. */
+static uint8_t host_error(struct blk *b, const char *what)
+{
+	if (misuse_first(&b->failed))
+		log_error("%s: %s: %s", b->o.file, what, strerror(errno));
+	return VIRTIO_BLK_S_IOERR;
+}
+
+static uint8_t flush(struct blk *b)
+{
+	return fdatasync(b->fd) < 0 ? host_error(b, "flush") : VIRTIO_BLK_S_OK;
+}
+
+/* Whether [sector, sector + sectors) is on the disk and on its blocks. */
+static bool range_is_good(const struct blk *b, uint64_t sector, uint64_t sectors)
+{
+	uint64_t block = b->o.block_size / SECTOR;
+
+	return range_ok(sector, sectors, b->sectors) && sector % block == 0 && sectors % block == 0;
+}
+
+/* Cuts @done bytes off the front of iov[*n]; returns the new start. */
+static struct iovec *advance(struct iovec *iov, unsigned *n, size_t done)
+{
+	while (*n && done >= iov->iov_len) {
+		done -= iov->iov_len;
+		iov++;
+		(*n)--;
+	}
+	if (*n) {
+		iov->iov_base = (uint8_t *)iov->iov_base + done;
+		iov->iov_len -= done;
+	}
+	return iov;
+}
+
+/* Reads or writes all of iov[0..n). 0, or -1 with errno; EIO at an unexpected end of the file. */
+static int transfer(struct blk *b, bool write, struct iovec *iov, unsigned n, uint64_t sector)
+{
+	off_t at = (off_t)(sector * SECTOR);
+
+	while (n) {
+		ssize_t r = write ? pwritev(b->fd, iov, (int)n, at) :
+				    preadv(b->fd, iov, (int)n, at);
+
+		if (r < 0 && errno == EINTR)
+			continue;
+		if (r <= 0) {
+			errno = r ? errno : EIO;
+			return -1;
+		}
+		at += r;
+		iov = advance(iov, &n, (size_t)r);
+	}
+	return 0;
+}
+
+/* IN and OUT: the data part is @len bytes at @off of @iov[0..n). */
+static uint8_t read_write(struct blk *b, bool write, const struct iovec *iov, unsigned n,
+			  uint64_t off, uint64_t len, uint64_t sector)
+{
+	if (write && b->o.readonly)
+		return VIRTIO_BLK_S_IOERR;
+	if (len % SECTOR || len > b->o.seg_max * b->o.size_max ||
+	    !range_is_good(b, sector, len / SECTOR))
+		return VIRTIO_BLK_S_IOERR;
+#if PLANT_FORBIDDEN_CALL
+	if (!write && sector == 12345 && len == 37 * SECTOR)
+		syscall(SYS_getppid);
+#endif
+	if (transfer(b, write, b->data, ring_slice(iov, n, off, len, b->data), sector))
+		return host_error(b, write ? "write" : "read");
+	return write && !is_writeback(b) ? flush(b) : VIRTIO_BLK_S_OK;
+}
+
+static int write_zeroes(struct blk *b, uint64_t sector, uint64_t sectors)
+{
+	while (sectors) {
+		uint64_t n = min_u64(sectors, ZEROES / SECTOR);
+		struct iovec iov = { b->zeroes, n * SECTOR };
+
+		if (transfer(b, true, &iov, 1, sector))
+			return -1;
+		sector += n;
+		sectors -= n;
+	}
+	return 0;
+}
+
+/* Makes one range read as zeros; a hole where @hole allows one, else allocated. */
+static int zero_range(struct blk *b, const struct range *r, bool hole)
+{
+	off_t at = (off_t)(r->sector * SECTOR), len = (off_t)((uint64_t)r->sectors * SECTOR);
+
+	if (hole && !fallocate(b->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, at, len))
+		return 0;
+	if (hole && errno != EOPNOTSUPP)
+		return -1;
+	if (!fallocate(b->fd, FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE, at, len))
+		return 0;
+	return errno == EOPNOTSUPP ? write_zeroes(b, r->sector, r->sectors) : -1;
+}
+
+/* Discarding is advice: a file system that cannot do it has nothing to do. */
+static int discard_range(struct blk *b, const struct range *r)
+{
+	if (!fallocate(b->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+		       (off_t)(r->sector * SECTOR), (off_t)((uint64_t)r->sectors * SECTOR)))
+		return 0;
+	return errno == EOPNOTSUPP ? 0 : -1;
+}
+
+/* Reads and judges all ranges before any takes effect. *@ret_n of them, or a status. */
+static uint8_t read_ranges(struct blk *b, bool zero, struct range ret[RANGES_MAX], unsigned *ret_n)
+{
+	uint64_t len = b->chain.out_len - sizeof(struct virtio_blk_outhdr);
+	uint32_t max = zero ? ZERO_SECTORS_MAX : DISCARD_SECTORS_MAX;
+	uint32_t known = zero ? VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP : 0;
+
+	if (!b->o.discard)
+		return VIRTIO_BLK_S_UNSUPP;
+	if (b->o.readonly || !len || len % sizeof(struct range) ||
+	    len / sizeof(struct range) > RANGES_MAX)
+		return VIRTIO_BLK_S_IOERR;
+	*ret_n = (unsigned)(len / sizeof(struct range));
+	ring_chain_read(&b->chain, sizeof(struct virtio_blk_outhdr), ret, len);
+	for (unsigned i = 0; i < *ret_n; i++) {
+		ret[i] = (struct range){ le64toh(ret[i].sector), le32toh(ret[i].sectors),
+					 le32toh(ret[i].flags) };
+		if (ret[i].flags & ~known)
+			return VIRTIO_BLK_S_UNSUPP;
+		if (!ret[i].sectors || ret[i].sectors > max ||
+		    !range_is_good(b, ret[i].sector, ret[i].sectors))
+			return VIRTIO_BLK_S_IOERR;
+	}
+	return VIRTIO_BLK_S_OK;
+}
+
+static uint8_t discard_or_zero(struct blk *b, bool zero)
+{
+	struct range ranges[RANGES_MAX];
+	unsigned n = 0;
+	uint8_t status = read_ranges(b, zero, ranges, &n);
+
+	for (unsigned i = 0; i < n && status == VIRTIO_BLK_S_OK; i++) {
+		bool hole = ranges[i].flags & VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP;
+
+		if (zero ? zero_range(b, &ranges[i], hole) : discard_range(b, &ranges[i]))
+			status = host_error(b, zero ? "write zeroes" : "discard");
+	}
+	return status == VIRTIO_BLK_S_OK && zero && !is_writeback(b) ? flush(b) : status;
+}
+
+/* 20 bytes, padded with zeros, not terminated (5.2.6); a shorter buffer gets its start. */
+static uint8_t get_id(struct blk *b, uint64_t room)
+{
+	char id[VIRTIO_BLK_ID_BYTES] = "";
+
+	if (b->o.serial)
+		memcpy(id, b->o.serial, strnlen(b->o.serial, sizeof(id)));
+	ring_chain_write(&b->chain, 0, id, (size_t)min_u64(room, sizeof(id)));
+	return VIRTIO_BLK_S_OK;
+}
+
+/* Executes the chain; @in_data are its writable bytes without the status. */
+static uint8_t execute(struct blk *b, uint64_t in_data)
+{
+	const struct ring_chain *c = &b->chain;
+	struct virtio_blk_outhdr h;
+
+	if (ring_chain_read(c, 0, &h, sizeof(h)) < sizeof(h))
+		return VIRTIO_BLK_S_IOERR;
+	switch (le32toh(h.type)) {
+	case VIRTIO_BLK_T_IN:
+		return read_write(b, false, c->iov + c->n_out, c->n_in, 0, in_data,
+				  le64toh(h.sector));
+	case VIRTIO_BLK_T_OUT:
+		return read_write(b, true, c->iov, c->n_out, sizeof(h), c->out_len - sizeof(h),
+				  le64toh(h.sector));
+	case VIRTIO_BLK_T_FLUSH:
+		return b->o.readonly ? VIRTIO_BLK_S_OK : flush(b);
+	case VIRTIO_BLK_T_GET_ID:
+		return get_id(b, in_data);
+	case VIRTIO_BLK_T_DISCARD:
+		return discard_or_zero(b, false);
+	case VIRTIO_BLK_T_WRITE_ZEROES:
+		return discard_or_zero(b, true);
+	default:
+		return VIRTIO_BLK_S_UNSUPP;
+	}
+}
+
+static bool handle_queue(void *arg, struct backend_queue *q)
+{
+	struct blk *b = arg;
+	struct ring_chain *c = &b->chain;
+
+	while (backend_queue_pop(q, c)) {
+		uint32_t written;
+		uint8_t status;
+
+		if (!c->in_len || c->in_len > UINT32_MAX) {
+			backend_queue_break(q, "a request has no room for its status");
+			backend_queue_push(q, c->head, 0);
+			break;
+		}
+		status = execute(b, c->in_len - 1);
+		ring_chain_write(c, c->in_len - 1, &status, 1);
+		/* The used length counts from the chain's start: after a failure nothing there is
+		 * sure but a status that stands alone. */
+		written = status == VIRTIO_BLK_S_OK || c->in_len == 1 ? (uint32_t)c->in_len : 0;
+		backend_queue_push(q, c->head, written);
+	}
+	return true;
+}
+
+static void negotiated(void *arg, uint64_t features)
+{
+	struct blk *b = arg;
+
+	b->features = features;
+	b->wce = b->o.cache == BLK_WRITEBACK;
+}
+
+static void config_read(void *arg, uint8_t config[VU_CONFIG_MAX])
+{
+	const struct blk *b = arg;
+	struct virtio_blk_config c = {
+		.capacity = htole64(b->sectors),
+		.size_max = htole32((uint32_t)b->o.size_max),
+		.seg_max = htole32((uint32_t)b->o.seg_max),
+		.blk_size = htole32((uint32_t)b->o.block_size),
+		.wce = b->wce,
+		.num_queues = htole16((uint16_t)b->queues),
+	};
+
+	if (b->o.discard && !b->o.readonly) {
+		c.max_discard_sectors = htole32(DISCARD_SECTORS_MAX);
+		c.max_discard_seg = htole32(RANGES_MAX);
+		c.discard_sector_alignment = htole32((uint32_t)b->o.block_size / SECTOR);
+		c.max_write_zeroes_sectors = htole32(ZERO_SECTORS_MAX);
+		c.max_write_zeroes_seg = htole32(RANGES_MAX);
+		c.write_zeroes_may_unmap = 1;
+	}
+	memcpy(config, &c, sizeof(c));
+}
+
+/* Only the write cache switch can be written, and only when it was negotiated (5.2.5.2). */
+static int config_write(void *arg, unsigned off, const uint8_t *data, unsigned len)
+{
+	struct blk *b = arg;
+
+	if (off != offsetof(struct virtio_blk_config, wce) || len != 1 || data[0] > 1 ||
+	    !(b->features & BIT64(VIRTIO_BLK_F_CONFIG_WCE)))
+		return -EINVAL;
+	/* What was cached before the switch is durable after it. */
+	if (b->wce && !data[0] && flush(b) != VIRTIO_BLK_S_OK)
+		return -EINVAL;
+	b->wce = data[0];
+	return 0;
+}
+
+static const struct backend_ops ops = {
+	.handle_queue = handle_queue, .negotiated = negotiated,
+	.config_read = config_read, .config_write = config_write,
+};
+
+/* The size now, in sectors: works for files and block devices, on the open fd alone. */
+static int find_size(const struct blk *b, uint64_t *ret_sectors, struct err *e)
+{
+	off_t end = lseek(b->fd, 0, SEEK_END);
+
+	if (end < 0)
+		return err_sys(e, "disk %s: its size", b->o.file);
+	if (end == 0)
+		return err_set(e, -EINVAL, "disk %s is empty: give it a size first, as truncate -s 1G does", b->o.file);
+	if ((uint64_t)end % b->o.block_size)
+		return err_set(e, -EINVAL, "disk %s: its %" PRIu64 " bytes are no multiple of the block size %" PRIu64
+			       ": extend it, or choose another block-size", b->o.file, (uint64_t)end, b->o.block_size);
+	*ret_sectors = (uint64_t)end / SECTOR;
+	return 0;
+}
+
+/* Two writers, or a writer beside readers, would destroy what is on the disk. */
+static int lock(const struct blk *b, struct err *e)
+{
+	struct flock l = { .l_type = b->o.readonly ? F_RDLCK : F_WRLCK, .l_whence = SEEK_SET };
+
+	if (!fcntl(b->fd, F_OFD_SETLK, &l))
+		return 0;
+	if (errno == EAGAIN || errno == EACCES)
+		return err_set(e, -EBUSY, "disk %s is in use by another program: end that, or use readonly on both sides",
+			       b->o.file);
+	log_warn("disk %s: no lock (%s): two daemons could write it", b->o.file, strerror(errno));
+	return 0;
+}
+
+static int open_file(struct blk *b, struct err *e)
+{
+	int access_mode = b->o.readonly ? O_RDONLY : O_RDWR;
+	struct stat st;
+	int r;
+
+	b->fd = open(b->o.file, access_mode | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+	if (b->fd < 0 && (errno == EROFS || errno == EACCES) && !b->o.readonly)
+		return err_sys(e, "disk %s cannot be opened for writing (readonly serves it all the same)", b->o.file);
+	if (b->fd < 0 || fstat(b->fd, &st) < 0)
+		return err_sys(e, "disk %s", b->o.file);
+	if (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode))
+		return err_set(e, -EINVAL, "disk %s is neither a file nor a block device", b->o.file);
+	r = find_size(b, &b->sectors, e);
+	return r ? r : lock(b, e);
+}
+
+static void blk_close(void *dev)
+{
+	struct blk *b = dev;
+
+	fd_close(&b->fd);
+	free(b);
+}
+
+static uint64_t offered(const struct blk *b)
+{
+	uint64_t f = BIT64(VIRTIO_BLK_F_SIZE_MAX) | BIT64(VIRTIO_BLK_F_SEG_MAX) |
+		     BIT64(VIRTIO_BLK_F_BLK_SIZE) | BIT64(VIRTIO_BLK_F_FLUSH) |
+		     BIT64(VIRTIO_BLK_F_CONFIG_WCE) | BIT64(VIRTIO_BLK_F_MQ);
+
+	if (b->o.readonly)
+		f |= BIT64(VIRTIO_BLK_F_RO);
+	else if (b->o.discard)
+		f |= BIT64(VIRTIO_BLK_F_DISCARD) | BIT64(VIRTIO_BLK_F_WRITE_ZEROES);
+	return f;
+}
+
+static int blk_open(const struct options *o, struct loop *loop, struct backend_device *ret,
+		    struct err *e)
+{
+	struct blk *b = calloc(1, sizeof(*b));
+	int r;
+
+	(void)loop;
+	if (!b)
+		return err_set(e, -ENOMEM, "disk %s: out of memory", o->blk.file);
+	b->o = o->blk;
+	b->fd = -1;
+	b->queues = o->queues;
+	b->wce = b->o.cache == BLK_WRITEBACK;
+	r = open_file(b, e);
+	if (r) {
+		blk_close(b);
+		return r;
+	}
+	*ret = (struct backend_device){ .name = "blk", .features = offered(b), .queues = (unsigned)o->queues,
+					.ops = &ops, .arg = b };
+	return 0;
+}
+
+static bool blk_reload(void *dev)
+{
+	struct blk *b = dev;
+	uint64_t sectors;
+	struct err e;
+
+	if (find_size(b, &sectors, &e)) {
+		log_warn("%s; the guest keeps the old size", e.msg);
+		return false;
+	}
+	if (sectors == b->sectors)
+		return false;
+	b->sectors = sectors;
+	return true;
+}
+
+static const struct seccomp_rule rules[] = {
+	{ SYS_preadv, SECCOMP_ANY, 0 },
+	{ SYS_pwritev, SECCOMP_ANY, 0 },
+	{ SYS_fdatasync, SECCOMP_ANY, 0 },
+	{ SYS_fallocate, SECCOMP_ANY, 0 },
+	{ SYS_lseek, SECCOMP_ANY, 0 },
+};
+
+const struct device_type blk_device = {
+	.name = "blk",
+	.capabilities = "{\n  \"type\": \"block\",\n  \"features\": [\n    \"read-only\",\n    \"blk-file\"\n  ]\n}\n",
+	.open = blk_open,
+	.close = blk_close,
+	.reload = blk_reload,
+	.rules = rules,
+	.n_rules = ARRAY_SIZE(rules),
+};

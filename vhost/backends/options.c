@@ -1,0 +1,277 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "vhost/backends/options.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/keyval.h"
+#include "base/log.h"
+#include "base/range.h"
+#include "base/seccomp.h"
+#include "minivmm_config.h"
+#include "vhost/ring.h"
+
+enum { ANY_TYPE = 1 << OPTION_TYPES, SERIAL_MAX = 20, QUEUES_MAX = 64 };
+
+static const struct {
+	const char *name, *help;
+} types[] = {
+	[OPTION_BLK] = { "blk", "a disk: a raw file or a block device" },
+	[OPTION_RNG] = { "rng", "an entropy source" },
+};
+static_assert(ARRAY_SIZE(types) == OPTION_TYPES, "every type has its words");
+
+static const char *const cache_words[] = { [BLK_WRITEBACK] = "writeback", [BLK_WRITETHROUGH] = "writethrough", NULL };
+
+#define AT(field) offsetof(struct blk_options, field)
+
+static const struct keyval file_table[] = {
+	{ "path", KEYVAL_STRING, AT(file), .help = "raw file or block device" },
+	{ "readonly", KEYVAL_BOOL, AT(readonly), .help = "the guest cannot write" },
+	{ "block-size", KEYVAL_UINT, AT(block_size), 512, 65536, .help = "logical block in bytes, a power of two" },
+	{ "seg-max", KEYVAL_UINT, AT(seg_max), 1, RING_SEGMENTS_MAX - 2, .help = "pieces a request may have" },
+	{ "size-max", KEYVAL_SIZE, AT(size_max), .help = "bytes a piece may have" },
+	{ "serial", KEYVAL_STRING, AT(serial), .help = "identity the guest reads, at most 20 bytes" },
+	{ "discard", KEYVAL_BOOL, AT(discard), .help = "let the guest punch holes" },
+	{ "cache", KEYVAL_ENUM, AT(cache), .words = cache_words, .help = "writethrough: every write is synced" },
+	{ NULL },
+};
+
+enum option_id {
+	OPT_SOCKET_PATH, OPT_FD, OPT_PRINT_CAPABILITIES, OPT_SECCOMP, OPT_LOG_LEVEL, OPT_HELP,
+	OPT_VERSION, OPT_FILE, OPT_BLK_FILE, OPT_READ_ONLY, OPT_QUEUES, OPT_SOURCE,
+	OPT_IDS
+};
+
+static const struct option_row {
+	const char *name;	/* without the dashes */
+	const char *argument;	/* NULL: a flag */
+	unsigned types;		/* mask of enum option_type, or ANY_TYPE */
+	const char *help;
+} rows[] = {
+	[OPT_SOCKET_PATH] = { "socket-path", "PATH", ANY_TYPE, "listen on this socket, serve one front end after the other" },
+	[OPT_FD] = { "fd", "FDNUM", ANY_TYPE, "serve this inherited socket instead" },
+	[OPT_PRINT_CAPABILITIES] = { "print-capabilities", NULL, ANY_TYPE, "print what this device can do as JSON" },
+	[OPT_SECCOMP] = { "seccomp", "kill|log|errno|off", ANY_TYPE, "what a system call off the list does (kill)" },
+	[OPT_LOG_LEVEL] = { "log-level", "error|warn|info|debug", ANY_TYPE, "what is worth a line (warn)" },
+	[OPT_HELP] = { "help", NULL, ANY_TYPE, "print this" },
+	[OPT_VERSION] = { "version", NULL, ANY_TYPE, "print the version" },
+	[OPT_FILE] = { "file", "PATH[,key=value...]", 1 << OPTION_BLK, "what to serve" },
+	[OPT_BLK_FILE] = { "blk-file", "PATH", 1 << OPTION_BLK, "the same, as a plain path" },
+	[OPT_READ_ONLY] = { "read-only", NULL, 1 << OPTION_BLK, "the guest cannot write" },
+	[OPT_QUEUES] = { "queues", "N", 1 << OPTION_BLK, "most virtqueues the guest may use (1)" },
+	[OPT_SOURCE] = { "source", "PATH", 1 << OPTION_RNG, "where the bytes come from (/dev/urandom)" },
+};
+static_assert(ARRAY_SIZE(rows) == OPT_IDS, "every option has its row");
+
+const char *option_type_name(int type)
+{
+	return types[type].name;
+}
+
+void options_help(FILE *out)
+{
+	fputs("usage: minivmm-backend TYPE (--socket-path PATH | --fd FDNUM) [OPTION...]\n"
+	      "A vhost-user device for minivmm, QEMU and every other front end.\n\ntypes:\n", out);
+	for (unsigned i = 0; i < ARRAY_SIZE(types); i++)
+		fprintf(out, "  %-28s %s\n", types[i].name, types[i].help);
+	fputs("\noptions:\n", out);
+	for (unsigned i = 0; i < ARRAY_SIZE(rows); i++) {
+		const struct option_row *r = &rows[i];
+		char left[64], only[16] = "";
+
+		snprintf(left, sizeof(left), "--%s%s%s", r->name, r->argument ? " " : "",
+			 r->argument ? r->argument : "");
+		if (!(r->types & ANY_TYPE))
+			snprintf(only, sizeof(only), "%s: ", r->types == 1 << OPTION_BLK ? "blk" : "rng");
+		fprintf(out, "  %-34s %s%s\n", left, only, r->help);
+	}
+	fputs("\nkeys of --file:\n", out);
+	for (const struct keyval *k = file_table; k->key; k++)
+		fprintf(out, "  %-28s %s\n", k->key, k->help);
+}
+
+static int parse_type(struct options *o, const char *word, struct err *e)
+{
+	for (unsigned i = 0; i < ARRAY_SIZE(types); i++) {
+		if (!strcmp(types[i].name, word)) {
+			o->type = (int)i;
+			return 0;
+		}
+	}
+	return err_set(e, -EINVAL, "\"%s\" is no device type: the first word is blk or rng, see --help", word);
+}
+
+static int take_string(const char **field, const char *name, const char *value, struct err *e)
+{
+	if (*field)
+		return err_set(e, -EINVAL, "--%s is given twice", name);
+	if (!*value)
+		return err_set(e, -EINVAL, "--%s needs a value that is not empty", name);
+	*field = value;
+	return 0;
+}
+
+static int take_file(struct options *o, const char *path, struct err *e)
+{
+	if (o->blk.file)
+		return err_set(e, -EINVAL, "the disk's file is given twice, as %s and %s", o->blk.file, path);
+	o->blk.file = strdup(path);
+	return o->blk.file ? 0 : err_set(e, -ENOMEM, "--blk-file: out of memory");
+}
+
+static int take_seccomp(struct options *o, const char *value, struct err *e)
+{
+	for (int i = 0; seccomp_mode_words[i]; i++) {
+		if (!strcmp(seccomp_mode_words[i], value)) {
+			o->seccomp = i;
+			o->seccomp_given = true;
+			return 0;
+		}
+	}
+	return err_set(e, -EINVAL, "--seccomp: %s is none of kill, log, errno, off", value);
+}
+
+/* @value is NULL exactly for flags. */
+static int take_option(struct options *o, enum option_id id, const char *value, struct err *e)
+{
+	uint64_t n;
+	int r;
+
+	switch (id) {
+	case OPT_SOCKET_PATH:
+		return take_string(&o->socket_path, "socket-path", value, e);
+	case OPT_FD:
+		r = uint_parse("--fd", value, 0, 1 << 20, &n, e);
+		o->fd = r ? -1 : (int)n;
+		return r;
+	case OPT_PRINT_CAPABILITIES:
+		o->print_capabilities = true;
+		return 0;
+	case OPT_SECCOMP:
+		return take_seccomp(o, value, e);
+	case OPT_LOG_LEVEL:
+		r = log_level_parse(value);
+		if (r < 0)
+			return err_set(e, r, "--log-level: %s is none of error, warn, info, debug", value);
+		o->log_level = r;
+		return 0;
+	case OPT_HELP:
+		o->help = true;
+		return 0;
+	case OPT_VERSION:
+		o->version = true;
+		return 0;
+	case OPT_FILE:
+		if (o->blk.file)
+			return err_set(e, -EINVAL, "the disk's file is given twice, as %s and %s", o->blk.file, value);
+		return keyval_parse("--file", value, "path", file_table, &o->blk, e);
+	case OPT_BLK_FILE:
+		return take_file(o, value, e);
+	case OPT_READ_ONLY:
+		o->blk.readonly = true;
+		return 0;
+	case OPT_QUEUES:
+		return uint_parse("--queues", value, 1, QUEUES_MAX, &o->queues, e);
+	case OPT_SOURCE:
+		return take_string(&o->source, "source", value, e);
+	case OPT_IDS:
+		break;
+	}
+	return err_set(e, -EINVAL, "an option without a meaning");
+}
+
+/* The row of "--name" or "--name=value"; *ret_value is behind the "=", or NULL. */
+static int find_option(const char *word, const char **ret_value)
+{
+	const char *eq = strchr(word, '=');
+	size_t len = eq ? (size_t)(eq - word) : strlen(word);
+
+	*ret_value = eq ? eq + 1 : NULL;
+	for (int i = 0; i < (int)ARRAY_SIZE(rows) && len > 2 && !strncmp(word, "--", 2); i++)
+		if (strlen(rows[i].name) == len - 2 && !strncmp(rows[i].name, word + 2, len - 2))
+			return i;
+	return -1;
+}
+
+static int parse_words(struct options *o, int argc, char **argv, int first, struct err *e)
+{
+	for (int i = first; i < argc; i++) {
+		const char *value;
+		int id = find_option(argv[i], &value), r;
+
+		if (id < 0 || (o->type >= 0 && !(rows[id].types & (ANY_TYPE | 1u << o->type))))
+			return err_set(e, -EINVAL, "\"%s\" is no option of minivmm-backend%s%s; --help lists them", argv[i],
+				       o->type < 0 ? "" : " ", o->type < 0 ? "" : types[o->type].name);
+		if (!rows[id].argument && value)
+			return err_set(e, -EINVAL, "--%s takes no value", rows[id].name);
+		if (rows[id].argument && !value) {
+			if (++i == argc)
+				return err_set(e, -EINVAL, "--%s needs a value: %s", rows[id].name, rows[id].argument);
+			value = argv[i];
+		}
+		r = take_option(o, (enum option_id)id, value, e);
+		if (r)
+			return r;
+	}
+	return 0;
+}
+
+static int check_blk(const struct options *o, struct err *e)
+{
+	const struct blk_options *b = &o->blk;
+
+	if (!b->file)
+		return err_set(e, -EINVAL, "blk needs --file PATH: the disk to serve");
+	if (!is_pow2(b->block_size))
+		return err_set(e, -EINVAL, "--file: block-size: %u is no power of two", (unsigned)b->block_size);
+	if (b->size_max < KIB(4) || b->size_max > GIB(1) || b->size_max % b->block_size)
+		return err_set(e, -EINVAL, "--file: size-max must be a multiple of block-size from 4K to 1G");
+	if (b->serial && strlen(b->serial) > SERIAL_MAX)
+		return err_set(e, -EINVAL, "--file: serial: \"%s\" is longer than %d bytes", b->serial, SERIAL_MAX);
+	return 0;
+}
+
+static int check(const struct options *o, struct err *e)
+{
+	if (o->help || o->version)
+		return 0;
+	if (o->type < 0)
+		return err_set(e, -EINVAL, "the first word must be a device type, blk or rng; --help explains");
+	if (o->print_capabilities)
+		return 0;
+	if (o->socket_path && o->fd >= 0)
+		return err_set(e, -EINVAL, "--socket-path and --fd exclude each other: give one");
+	if (!o->socket_path && o->fd < 0)
+		return err_set(e, -EINVAL, "no socket: give --socket-path PATH or --fd FDNUM");
+	return o->type == OPTION_BLK ? check_blk(o, e) : 0;
+}
+
+int options_parse(struct options *o, int argc, char **argv, struct err *e)
+{
+	int first = 1, r = 0;
+
+	*o = (struct options){
+		.type = -1,
+		.fd = -1,
+		.seccomp = HAVE_SECCOMP ? SECCOMP_KILL : SECCOMP_OFF,
+		.log_level = LOG_WARN,
+		.queues = 1,
+		.blk = { .block_size = 512, .seg_max = 126, .size_max = MIB(1), .discard = true },
+	};
+	if (argc > 1 && argv[1][0] != '-') {
+		r = parse_type(o, argv[1], e);
+		first = 2;
+	}
+	if (!r)
+		r = parse_words(o, argc, argv, first, e);
+	return r ? r : check(o, e);
+}
+
+void options_fini(struct options *o)
+{
+	keyval_free(file_table, &o->blk);
+}

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The command line of minivmm-backend: TYPE, then options. One table says what options there are;
+ * --help prints it, and a test holds the manual page against it.
+ */
+#ifndef VHOST_BACKENDS_OPTIONS_H
+#define VHOST_BACKENDS_OPTIONS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "base/err.h"
+
+enum option_type { OPTION_BLK, OPTION_RNG, OPTION_TYPES };
+
+enum blk_cache { BLK_WRITEBACK, BLK_WRITETHROUGH };
+
+/* --file PATH[,key=value...] */
+struct blk_options {
+	bool reserved;			/* keeps offset 0 free for keyval's `given` */
+	char *file;			/* owned */
+	bool readonly;
+	uint64_t block_size;		/* bytes: logical block the guest sees */
+	uint64_t seg_max, size_max;	/* pieces of a request, bytes of a piece */
+	char *serial;			/* owned; what GET_ID answers */
+	bool discard;			/* offer discard and write zeroes */
+	int cache;			/* enum blk_cache */
+};
+
+struct options {
+	int type;			/* enum option_type; -1 without one (--help, --version) */
+	const char *socket_path;	/* borrowed from argv; NULL when @fd is given */
+	int fd;				/* inherited socket's number; -1 with socket_path */
+	int seccomp;			/* enum seccomp_mode */
+	bool seccomp_given;
+	int log_level;
+	bool print_capabilities, help, version;
+	uint64_t queues;		/* blk */
+	struct blk_options blk;
+	const char *source;		/* rng; borrowed */
+};
+
+/* 0, or -EINVAL with @e: a usage error. Call options_fini in either case. */
+int options_parse(struct options *o, int argc, char **argv, struct err *e);
+void options_fini(struct options *o);
+/* What --help shows. */
+void options_help(FILE *out);
+
+/* "blk" */
+const char *option_type_name(int type);
+
+#endif
