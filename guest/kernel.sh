@@ -10,28 +10,31 @@ set -eu
 guest=$(cd "$(dirname "$0")" && pwd)
 . "$guest/common.sh"
 
+# The table of variants: name, fragments of guest/kernel/ in order, what it is
+variants()
+{
+	cat <<'END'
+tiny:base:no ACPI, described by an MPTable: the default kernel of minivmm
+tiny-acpi:base acpi:with ACPI
+tiny-of:base of:with device trees, no ACPI
+END
+}
+
 usage()
 {
-	cat >&2 <<'END'
-usage: kernel.sh [--link DIR] VARIANT...
-  VARIANT      tiny       no ACPI, described by an MPTable: the default kernel of minivmm
-               tiny-acpi  with ACPI
-               tiny-of    with device trees, no ACPI
-  --link DIR   makes DIR/vmlinux a link to the first variant's
-Prints a directory for each variant.
-END
+	{
+		echo "usage: kernel.sh [--link DIR] VARIANT..."
+		echo "Builds what is missing and prints a directory for each variant:"
+		variants | awk -F: '{ printf "  %-12s %s\n", $1, $3 }'
+		echo "--link DIR makes DIR/vmlinux a link to the first variant's."
+	} >&2
 	exit 2
 }
 
-# The table of variants: the fragments of guest/kernel/, in order
 fragments_of()
 {
-	case $1 in
-	tiny) echo base ;;
-	tiny-acpi) echo base acpi ;;
-	tiny-of) echo base of ;;
-	*) die "no variant '$1' (tiny, tiny-acpi, tiny-of)" ;;
-	esac
+	variants | awk -F: -v name="$1" '$1 == name { print $2; found = 1 } END { exit !found }' ||
+		die "no variant '$1' (kernel.sh without arguments lists them)"
 }
 
 source=linux-source-6.12
