@@ -14,7 +14,7 @@ guest=$(cd "$(dirname "$0")" && pwd)
 variants()
 {
 	cat <<'END'
-tiny:base:no ACPI, described by an MPTable: the default kernel of minivmm
+tiny:base:no ACPI, described by an MPTable; the default of minivmm
 tiny-acpi:base acpi:with ACPI
 tiny-of:base of:with device trees, no ACPI
 END
