@@ -127,6 +127,7 @@ struct vu_frontend {
 	uint64_t script_rings;		/* mask of rings the script works on */
 	bool hold;			/* the step's answer decides about the next */
 	bool barrier_due;		/* something was sent that has no answer */
+	bool unheard;			/* the daemon reads no more; its last words are awaited */
 	uint32_t last_request;		/* sent, for messages */
 	int lent;			/* fd made for a message to be sent, closed after it; -1 */
 

@@ -24,7 +24,7 @@ static const char *current_request(const struct vu_frontend *f)
 /* Arms the deadline anew for the oldest answer or for room in the socket. */
 static void await(struct vu_frontend *f)
 {
-	if (!f->n_pending && !vu_channel_pending(&f->channel)) {
+	if (!f->n_pending && !vu_channel_pending(&f->channel) && !f->unheard) {
 		loop_timer_cancel(f->loop, &f->deadline);
 		return;
 	}
@@ -45,15 +45,21 @@ static void deadline_expired(void *arg)
 				 "whether it hangs", f->params.deadline_ms, current_request(f));
 }
 
+/*
+ * A daemon that has closed may have answered before: those answers, and with them the request it
+ * closed at, are found by reading on. The deadline stands for one that only stopped reading.
+ */
 static void send_failed(struct vu_frontend *f, uint32_t request, int code)
 {
-	if (code == -EPIPE || code == -ECONNRESET)
-		vu_frontend_lost(f, true,
-				 "the daemon closed the connection before %s (%s); its own log "
-				 "may say why", vu_request_name(request), vu_state_name(f->state));
-	else
+	if (code != -EPIPE && code != -ECONNRESET) {
 		vu_frontend_lost(f, false, "cannot send %s: %s", vu_request_name(request),
 				 strerror(-code));
+		return;
+	}
+	f->unheard = true;
+	vu_channel_discard(&f->channel);
+	if (!f->deadline.at)
+		await(f);
 }
 
 void vu_engine_request(struct vu_frontend *f, struct vu_msg *m, unsigned at, unsigned len,
@@ -66,7 +72,7 @@ void vu_engine_request(struct vu_frontend *f, struct vu_msg *m, unsigned at, uns
 	bool answered = ack || vu_msg_types[id].replies;
 	int r;
 
-	if (f->state == VU_GONE)
+	if (f->state == VU_GONE || f->unheard)
 		return;
 	m->header.flags = VU_FLAG_VERSION | (ack ? VU_FLAG_NEED_REPLY : 0);
 	log_debug("%s: > %s, %u bytes, %zu fds", f->params.name, vu_request_name(id),
@@ -144,7 +150,8 @@ static void run_step(struct vu_frontend *f)
 	}
 	if (r > 0) {
 		vu_engine_request(f, &m, f->script_ring, 0, s->answer);
-		fd_close(&f->lent);
+		if (m.nfds && m.fds[0] == f->lent)
+			fd_close(&f->lent);
 		f->hold = s->hold;
 	}
 	if (f->step && !(r > 0 && s->repeat))
@@ -168,7 +175,8 @@ static void end_script(struct vu_frontend *f)
 
 static void run_script(struct vu_frontend *f)
 {
-	while (f->step && f->n_pending < VU_WINDOW && !vu_channel_pending(&f->channel)) {
+	while (f->step && f->n_pending < VU_WINDOW && !vu_channel_pending(&f->channel) &&
+	       !f->unheard) {
 		if (f->hold && f->n_pending)
 			return;
 		f->hold = false;
@@ -195,8 +203,10 @@ void vu_engine_pump(struct vu_frontend *f)
 {
 	if (f->state == VU_GONE)
 		return;
-	run_script(f);
-	vu_config_pump(f);
+	if (!f->unheard)
+		run_script(f);
+	if (!f->unheard)
+		vu_config_pump(f);
 	if (f->state != VU_GONE)
 		loop_watch_events(f->loop, &f->watch,
 				  EPOLLIN | (vu_channel_pending(&f->channel) ? EPOLLOUT : 0));
@@ -271,15 +281,12 @@ static void socket_ready(void *arg, uint32_t events)
 	if (events & EPOLLOUT) {
 		int r = vu_channel_flush(&f->channel);
 
-		if (r < 0) {
+		if (r < 0)
 			send_failed(f, f->last_request, r);
-			return;
-		}
-		if (!vu_channel_pending(&f->channel))
+		else if (!vu_channel_pending(&f->channel))
 			await(f);
 	}
-	if (events & ~(uint32_t)EPOLLOUT)
-		receive(f);
+	receive(f);
 	vu_engine_pump(f);
 }
 

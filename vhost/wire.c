@@ -184,6 +184,9 @@ static int recv_some(struct vu_channel *c, size_t want, struct err *e)
 	if (n == -EPROTO)
 		return err_set(e, -EPROTO,
 			       "more file descriptors with one message than are taken");
+	/* What a peer that closes with something unread gives us, after its last bytes. */
+	if (n == -ECONNRESET)
+		n = 0;
 	if (n < 0)
 		return err_set(e, (int)n, "%s", strerror((int)-n));
 	r = take_fds(c, fds, nfds, e);
