@@ -2,7 +2,6 @@
 #include "driver.h"
 
 #include <dirent.h>
-#include <errno.h>
 #include <poll.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -82,8 +81,8 @@ static void wait_for(struct driver *d, int fd)
 	fail_msg("nothing came from the back end in %d ms", PATIENCE_MS);
 }
 
-bool driver_send(struct driver *d, uint32_t request, uint32_t flags, const void *payload, uint32_t size,
-		 const int *fds, size_t nfds)
+bool driver_send(struct driver *d, uint32_t request, uint32_t flags, const void *payload,
+		 uint32_t size, const int *fds, size_t nfds)
 {
 	uint8_t bytes[sizeof(struct vu_header) + VU_PAYLOAD_MAX];
 	struct vu_header h = { request, flags, size };
@@ -140,11 +139,13 @@ uint64_t driver_get(struct driver *d, uint32_t request)
 	return m.payload.u64;
 }
 
-int driver_ask(struct driver *d, uint32_t request, const void *payload, uint32_t size, const int *fds, size_t nfds)
+int driver_ask(struct driver *d, uint32_t request, const void *payload, uint32_t size,
+	       const int *fds, size_t nfds)
 {
 	struct vu_msg m;
 
-	if (!driver_send(d, request, VU_FLAG_VERSION | VU_FLAG_NEED_REPLY, payload, size, fds, nfds) ||
+	if (!driver_send(d, request, VU_FLAG_VERSION | VU_FLAG_NEED_REPLY, payload, size, fds,
+			 nfds) ||
 	    !driver_recv(d, &m))
 		return -1;
 	assert_int_equal(m.header.request, request);
@@ -172,7 +173,8 @@ void driver_negotiate(struct driver *d, uint64_t features)
 	assert_true(value & BIT64(VU_F_PROTOCOL_FEATURES));
 	d->features = value & (features | BIT64(VU_F_PROTOCOL_FEATURES));
 	d->protocol = driver_get(d, VU_GET_PROTOCOL_FEATURES) & ~BIT64(VU_PF_GPA_ADDRESSES);
-	assert_true(driver_send(d, VU_SET_PROTOCOL_FEATURES, VU_FLAG_VERSION, &d->protocol, 8, NULL, 0));
+	assert_true(driver_send(d, VU_SET_PROTOCOL_FEATURES, VU_FLAG_VERSION, &d->protocol, 8, NULL,
+				0));
 	assert_int_equal(driver_ask(d, VU_SET_OWNER, NULL, 0, NULL, 0), 0);
 	assert_int_equal(driver_ask_u64(d, VU_SET_FEATURES, d->features), 0);
 }
@@ -194,7 +196,9 @@ static int ask_fd(struct driver *d, uint32_t request, unsigned i, int fd)
 void driver_resume_queue(struct driver *d, unsigned i, uint16_t base)
 {
 	struct driver_queue *q = &d->queues[i];
-	struct vu_vring_addr a = { .index = i, .desc = DRIVER_USER + q->desc, .used = DRIVER_USER + q->used,
+	struct vu_vring_addr a = { .index = i,
+				   .desc = DRIVER_USER + q->desc,
+				   .used = DRIVER_USER + q->used,
 				   .avail = DRIVER_USER + q->avail };
 
 	assert_int_equal(driver_ask_state(d, VU_SET_VRING_NUM, i, q->size), 0);
@@ -231,7 +235,8 @@ uint16_t driver_stop_queue(struct driver *d, unsigned i)
 	return (uint16_t)m.payload.state.num;
 }
 
-uint16_t driver_add(struct driver *d, unsigned i, const struct driver_buf *bufs, unsigned n, uint64_t indirect)
+uint16_t driver_add(struct driver *d, unsigned i, const struct driver_buf *bufs, unsigned n,
+		    uint64_t indirect)
 {
 	struct driver_queue *q = &d->queues[i];
 	struct ring_desc *ring = (struct ring_desc *)(void *)(d->ram + q->desc);
@@ -240,11 +245,13 @@ uint16_t driver_add(struct driver *d, unsigned i, const struct driver_buf *bufs,
 	uint16_t head = q->next_desc % q->size;
 
 	for (unsigned k = 0; k < n; k++) {
-		unsigned at = indirect ? k : (head + k) % q->size, next = indirect ? k + 1 : (head + k + 1) % q->size;
+		unsigned at = indirect ? k : (head + k) % q->size,
+			 next = indirect ? k + 1 : (head + k + 1) % q->size;
 
 		table[at] = (struct ring_desc){ bufs[k].gpa, bufs[k].len,
-			(uint16_t)((bufs[k].write ? RING_DESC_F_WRITE : 0) | (k + 1 < n ? RING_DESC_F_NEXT : 0)),
-			(uint16_t)next };
+						(uint16_t)((bufs[k].write ? RING_DESC_F_WRITE : 0) |
+							   (k + 1 < n ? RING_DESC_F_NEXT : 0)),
+						(uint16_t)next };
 	}
 	if (indirect)
 		ring[head] = (struct ring_desc){ indirect, 16 * n, RING_DESC_F_INDIRECT, 0 };

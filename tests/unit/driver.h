@@ -53,8 +53,8 @@ void driver_reconnect(struct driver *d, int *sock);
 /* Turns the back end's loop until it has nothing to do. */
 void driver_settle(struct driver *d);
 /* Sends as given; false when the peer is gone. */
-bool driver_send(struct driver *d, uint32_t request, uint32_t flags, const void *payload, uint32_t size,
-		 const int *fds, size_t nfds);
+bool driver_send(struct driver *d, uint32_t request, uint32_t flags, const void *payload,
+		 uint32_t size, const int *fds, size_t nfds);
 /* Receives; false at the end of the stream. */
 bool driver_recv(struct driver *d, struct vu_msg *ret);
 /* Whether the back end has closed the connection (waits for it). */
@@ -63,11 +63,13 @@ bool driver_is_closed(struct driver *d);
 /* A request that is answered with a u64. */
 uint64_t driver_get(struct driver *d, uint32_t request);
 /* A request with need_reply: its answer (0: obeyed), or -1 when the connection ended. */
-int driver_ask(struct driver *d, uint32_t request, const void *payload, uint32_t size, const int *fds, size_t nfds);
+int driver_ask(struct driver *d, uint32_t request, const void *payload, uint32_t size,
+	       const int *fds, size_t nfds);
 int driver_ask_u64(struct driver *d, uint32_t request, uint64_t value);
 int driver_ask_state(struct driver *d, uint32_t request, uint32_t index, uint32_t num);
 
-/* Features: bit 30 and what of @features is offered; protocol features: all offered but GPA_ADDRESSES. */
+/* Features: bit 30 and what of @features is offered; protocol features: all offered but
+ * GPA_ADDRESSES. */
 void driver_negotiate(struct driver *d, uint64_t features);
 /* All of RAM as one region by SET_MEM_TABLE. */
 int driver_mem_table(struct driver *d);
@@ -78,8 +80,10 @@ void driver_resume_queue(struct driver *d, unsigned i, uint16_t base);
 /* GET_VRING_BASE. */
 uint16_t driver_stop_queue(struct driver *d, unsigned i);
 
-/* Makes a chain available; returns its head. With @indirect the descriptors go to an indirect table at this gpa. */
-uint16_t driver_add(struct driver *d, unsigned i, const struct driver_buf *bufs, unsigned n, uint64_t indirect);
+/* Makes a chain available; returns its head. With @indirect the descriptors go to an indirect table
+ * at this gpa. */
+uint16_t driver_add(struct driver *d, unsigned i, const struct driver_buf *bufs, unsigned n,
+		    uint64_t indirect);
 void driver_kick(struct driver *d, unsigned i);
 /* Takes one used element; false when there is none now. */
 bool driver_used(struct driver *d, unsigned i, uint16_t *ret_head, uint32_t *ret_len);

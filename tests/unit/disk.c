@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "disk.h"
+
+#include <endian.h>
+#include <fcntl.h>
+#include <linux/virtio_blk.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/fd.h"
+#include "vhost/backends/device.h"
+
+static struct disk *new_fixture(void **state)
+{
+	struct disk *d = test_calloc(1, sizeof(*d));
+
+	snprintf(d->path, sizeof(d->path), "/tmp/minivmm-test-blk-XXXXXX");
+	d->file = mkostemp(d->path, O_CLOEXEC);
+	assert_true(d->file >= 0);
+	assert_int_equal(ftruncate(d->file, DISK), 0);
+	*state = d;
+	return d;
+}
+
+void disk_parse(struct disk *d, const char *keys, const char *more)
+{
+	char program[] = "minivmm-backend", type[] = "blk", fd[] = "--fd=9", file[128], last[64];
+	char *argv[] = { program, type, fd, file, last, NULL };
+	struct err e = { "" };
+
+	snprintf(file, sizeof(file), "--file=%s%s", d->path, keys);
+	snprintf(last, sizeof(last), "%s", more ? more : "");
+	if (options_parse(&d->options, more ? 5 : 4, argv, &e))
+		fail_msg("%s", e.msg);
+}
+
+int disk_open(struct disk *d, struct backend_device *ret, struct err *e)
+{
+	return blk_device.open(&d->options, &d->loop, ret, e);
+}
+
+struct disk *disk_started(void **state, const char *keys, const char *more)
+{
+	struct disk *d = *state;
+	struct backend_device dev;
+	struct err e = { "" };
+	int pair[2];
+
+	disk_parse(d, keys, more);
+	assert_int_equal(loop_init(&d->loop, NULL, &e), 0);
+	if (disk_open(d, &dev, &e))
+		fail_msg("%s", e.msg);
+	d->dev = dev.arg;
+	assert_int_equal(backend_init(&d->backend, &d->loop, &dev, &e), 0);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+	driver_init(&d->driver, &pair[0], &d->loop);
+	assert_int_equal(backend_connect(&d->backend, &pair[1], &e), 0);
+	driver_negotiate(&d->driver, UINT64_MAX);
+	assert_int_equal(driver_mem_table(&d->driver), 0);
+	driver_start_queue(&d->driver, 0, 64);
+	return d;
+}
+
+int disk_setup(void **state)
+{
+	new_fixture(state);
+	return 0;
+}
+
+int disk_teardown(void **state)
+{
+	struct disk *d = *state;
+
+	if (d->dev) {
+		backend_fini(&d->backend);
+		blk_device.close(d->dev);
+		loop_fini(&d->loop);
+		driver_fini(&d->driver);
+	}
+	options_fini(&d->options);
+	fd_close(&d->file);
+	unlink(d->path);
+	test_free(d);
+	return 0;
+}
+
+void disk_put_header(struct disk *d, uint32_t type, uint64_t sector)
+{
+	struct virtio_blk_outhdr h = { .type = htole32(type), .sector = htole64(sector) };
+
+	memcpy(d->driver.ram + HEADER, &h, sizeof(h));
+	d->driver.ram[STATUS] = NO_STATUS;
+}
+
+uint8_t disk_request_on(struct disk *d, unsigned queue, uint32_t type, uint64_t sector,
+			uint32_t len)
+{
+	bool in = type == VIRTIO_BLK_T_IN || type == VIRTIO_BLK_T_GET_ID;
+	struct driver_buf bufs[3] = { { HEADER, 16, false },
+				      { DATA, len, in },
+				      { STATUS, 1, true } };
+
+	disk_put_header(d, type, sector);
+	if (!len)
+		bufs[1] = bufs[2];
+	driver_request(&d->driver, queue, bufs, len ? 3 : 2);
+	return d->driver.ram[STATUS];
+}
+
+uint8_t disk_request(struct disk *d, uint32_t type, uint64_t sector, uint32_t len)
+{
+	return disk_request_on(d, 0, type, sector, len);
+}
+
+void disk_fill(uint8_t *at, size_t len, unsigned seed)
+{
+	for (size_t i = 0; i < len; i++)
+		at[i] = (uint8_t)(i * 7 + i / 251 + seed);
+}
+
+void disk_assert_file(struct disk *d, uint64_t sector, const void *want, size_t len)
+{
+	uint8_t *got = test_malloc(len);
+
+	assert_int_equal(pread(d->file, got, len, (off_t)(sector * 512)), len);
+	assert_memory_equal(got, want, len);
+	test_free(got);
+}
+
+void disk_assert_zero(struct disk *d, uint64_t sector, size_t len)
+{
+	uint8_t *zeros = test_calloc(1, len);
+
+	disk_assert_file(d, sector, zeros, len);
+	test_free(zeros);
+}
+
+void disk_dirty(struct disk *d, uint64_t sector, size_t sectors)
+{
+	uint8_t *bytes = test_malloc(sectors * 512);
+
+	memset(bytes, 0xaa, sectors * 512);
+	assert_int_equal(pwrite(d->file, bytes, sectors * 512, (off_t)(sector * 512)),
+			 sectors * 512);
+	test_free(bytes);
+}
+
+struct virtio_blk_config disk_config(struct disk *d)
+{
+	uint8_t bytes[VU_CONFIG_MAX] = { 0 };
+	struct virtio_blk_config c;
+
+	d->backend.dev.ops->config_read(d->dev, bytes);
+	memcpy(&c, bytes, sizeof(c));
+	return c;
+}
