@@ -88,7 +88,7 @@ int vu_channel_send(struct vu_channel *c, const struct vu_msg *m)
 {
 	uint8_t bytes[sizeof(struct vu_header) + VU_PAYLOAD_MAX];
 	size_t len = sizeof(m->header) + m->header.size;
-	struct vu_out *o;
+	struct vu_out *o = NULL;
 	ssize_t sent = 0;
 	int r;
 
