@@ -46,18 +46,19 @@ class Test:
     every_build: bool       # also under clang and the sanitizers
     alone: bool             # nothing else may run meanwhile
     build: bool             # needs minivmm built
+    kvm: bool               # needs a real KVM; else it runs on any machine
 
 
-def test(tags=(), needs=(), timeout=120, cases=None, every_build=(), alone=False, build=True):
+def test(tags=(), needs=(), timeout=120, cases=None, every_build=(), alone=False, build=True,
+         kvm=True):
     """Registers a function as a test, or as one a case. every_build: True, or the cases it holds for."""
     def register(function):
         module = function.__module__.removeprefix("test_")
         for label, arguments in (cases or {"": {}}).items():
             name = f"{module}.{function.__name__}" + (f".{label}" if label else "")
-            wanted = [arguments.get("kernel")] if arguments.get("kernel") else []
             every = every_build if isinstance(every_build, bool) else label in every_build
-            REGISTRY.append(Test(name, function, arguments, set(tags), [*needs, *wanted], timeout, every, alone,
-                                 build))
+            wanted = needs(arguments) if callable(needs) else list(needs)
+            REGISTRY.append(Test(name, function, arguments, set(tags), wanted, timeout, every, alone, build, kvm))
         return function
     return register
 
@@ -118,7 +119,7 @@ class Process:
     """A program in the background, its output collected."""
 
     def __init__(self, name, command, *, log=None, stdin=subprocess.DEVNULL, pass_fds=(), env=None, cwd=None):
-        self.name = name
+        self.name, self.command = name, command
         self.out = bytearray()
         self.changed = threading.Condition()
         self.log = log
@@ -174,8 +175,7 @@ class Process:
         try:
             code = self.child.wait(timeout)
         except subprocess.TimeoutExpired:
-            self.child.kill()
-            self.child.wait()
+            self.kill()
             raise AssertionError(f"{self.name} does not end within {timeout} s") from None
         self.reader.join(5)
         return 128 - code if code < 0 else code
@@ -190,13 +190,21 @@ class Process:
             try:
                 self.child.wait(10)
             except subprocess.TimeoutExpired:
-                self.child.kill()
+                self.kill()
         return self.wait(10)
+
+    def kill(self):
+        self.child.kill()
+        try:
+            self.child.wait(20)
+        except subprocess.TimeoutExpired:
+            stacks = [f"{path}\n{path.read_text()}" for path in pathlib.Path(f"/proc/{self.pid}/task").glob("*/stack")]
+            print("\n".join(stacks), flush=True)
+            raise AssertionError(f"{self.name} cannot be killed") from None
 
     def close(self):
         if self.poll() is None:
-            self.child.kill()
-            self.child.wait()
+            self.kill()
         self.reader.join(5)
         os.close(self.pidfd)
 
@@ -334,7 +342,10 @@ def run_test(item, build, resources, directory):
     except BaseException as error:      # pylint: disable=broad-exception-caught
         status, reason = "FAIL", str(error).splitlines()[0] if str(error) else type(error).__name__
         traceback.print_exc(file=os.fdopen(os.dup(1), "w"))
-    t.close()
+    try:
+        t.close()
+    except AssertionError as error:
+        status, reason = "FAIL", str(error)
     lost = leftovers()
     if lost and status == "ok":
         status, reason = "FAIL", "left behind: " + "; ".join(lost)

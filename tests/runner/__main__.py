@@ -18,7 +18,7 @@ LOGS = plan.build_dir(plan.PLAIN) / "test-logs"
 def parse():
     parser = argparse.ArgumentParser(
         prog="run.sh", description="Run every test, or those whose name or tag is given.",
-        epilog="A PATTERN is a part of suite/name, or a shell pattern for the whole of it.")
+        epilog="A PATTERN is how suite/name or a later part of it begins, or a shell pattern for the whole.")
     parser.add_argument("--list", action="store_true", help="name the tests, run none")
     parser.add_argument("--tag", action="append", default=[], help="only tests of this tag")
     parser.add_argument("pattern", nargs="*", metavar="PATTERN")
@@ -57,6 +57,10 @@ class Run:
     def provide(self, guests):
         """Prepares what the guests need; gives those that can run."""
         missing = {}
+        broken = [g for g in guests if g.build in self.broken and g.test.build]
+        for guest in broken:
+            self.emit(Result(guest.name, "FAIL", 0, f"no build ({guest.build})"))
+        guests = [g for g in guests if g not in broken]
         for name in dict.fromkeys(n for g in guests for n in g.test.needs):
             start = time.monotonic()
             path, failure = prepare.provide(name, LOGS)
@@ -69,9 +73,7 @@ class Run:
         able = []
         for guest in guests:
             lack = [n for n in guest.test.needs if n in missing]
-            if guest.build in self.broken and guest.test.build:
-                self.emit(Result(guest.name, "FAIL", 0, f"no build ({guest.build})"))
-            elif lack:
+            if lack:
                 self.emit(Result(guest.name, "FAIL", 0, f"no {lack[0]}"))
             else:
                 able.append(guest)

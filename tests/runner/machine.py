@@ -31,16 +31,25 @@ def lab_failure():
 
 def run_guests(guests, resources, logs, emit):
     """Runs the chosen guests (plan.Guest); emit(Result) for each as it comes."""
-    reason = probe()
-    if reason:
-        print(f"{reason}; guests run in the lab", flush=True)
+    anywhere = [g for g in guests if not g.test.kvm]
+    if anywhere:
+        run_all(anywhere, False, resources, logs, emit)
+    guests = [g for g in guests if g.test.kvm]
+    if guests:
+        reason = probe()
+        if reason:
+            print(f"{reason}; guests run in the lab", flush=True)
+        run_all(guests, reason is not None, resources, logs, emit)
+
+
+def run_all(guests, in_lab, resources, logs, emit):
     todo = list(guests)
     for _ in range(STARTS):
         if not todo:
             return
-        todo = start(todo, reason is not None, resources, logs, emit)
+        todo = start(todo, in_lab, resources, logs, emit)
     for guest in todo:
-        emit(Result(guest.name, "FAIL", 0, "the lab ended again and again"))
+        emit(Result(guest.name, "FAIL", 0, "the machine under the tests ended again and again"))
 
 
 def start(guests, in_lab, resources, logs, emit):

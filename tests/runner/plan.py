@@ -74,7 +74,8 @@ class Selection:
     def matches(self, name):
         if not self.patterns:
             return True
-        return any(fnmatch.fnmatchcase(name, p) if set(p) & set("*?[") else p in name for p in self.patterns)
+        return any(fnmatch.fnmatchcase(name, p) if set(p) & set("*?[")
+                   else re.search(r"(^|[/.])" + re.escape(p), name) for p in self.patterns)
 
     def wants(self, item):
         if self.tags and not self.tags & item.tags:
@@ -135,5 +136,5 @@ def guests():
     sys.path.insert(0, str(LINUX))
     import harness      # pylint: disable=import-outside-toplevel
     tests = harness.load(LINUX)
-    return [Guest(f"{suite_of('linux', build)}/{test.name}", {"linux", *test.tags}, test, build)
+    return [Guest(f"{suite_of('linux' if test.kvm else 'cli', build)}/{test.name}", {*test.tags}, test, build)
             for build in BUILDS for test in tests if build == PLAIN or test.every_build]

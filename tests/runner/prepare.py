@@ -41,9 +41,11 @@ def compile_build(build, logs):
 # What a test may need, and how guest/ makes it. A script without OUT prints where its result is.
 OUT = "OUT"
 RECIPES = {
-    "kernel": lambda variant: ["guest/kernel.sh", variant],
+    # the tiny one is also what minivmm of the build tree boots when it is told none
+    "kernel": lambda variant: ["guest/kernel.sh", *(["--link", "build/guest"] if variant == "tiny" else []), variant],
     "debian": lambda version: ["guest/debian.sh", version],
-    "image": lambda size: ["guest/image.sh", OUT, size or "160M"],
+    "image": lambda size: ["guest/image.sh", OUT, size or "256M"],
+    "init": lambda _: ["-c", "guest=$PWD/guest; . guest/common.sh; init_build"],
     "initrd": lambda kind: ["guest/initrd.sh", *(f"--{word}" for word in kind.split("+")), OUT],
 }
 

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import time
 
-from report import Result
+from report import MACHINE, Result
 
 SKIPPED = 77
 CASE = re.compile(r"^(not )?ok\b\s*\d*\s*(?:-\s*)?(.*)$")
@@ -86,7 +86,9 @@ def cases(program, text, code, seconds, log):
         skipped = DIRECTIVE.search(label)
         name = program.name + "." + (DIRECTIVE.sub("", label).strip() or (skipped and skipped[1]) or "?")
         if skipped:
-            results.append(Result(name, "skip", 0, skipped[1] or "no reason given"))
+            # what a build lacks it does not compile in: what a case finds missing is the machine's
+            reason = notes[-1].lstrip("# ") if notes else "no reason given"
+            results.append(Result(name, "skip", 0, MACHINE + reason))
         elif case[1]:
             # what it printed before its line belongs to it as well as what follows
             results.append(Result(name, "FAIL", 0, "", log, "\n".join(notes[-10:]) + "\n"))

@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Wrong input to every option: one sentence on stderr, nothing on stdout, exit code 2 (usage) or 1 (set-up)."""
+from harness import test
+
+USAGE, SETUP = 2, 1
+WRONG = {
+    "unknown": (USAGE, ["--no-such-option"]),
+    "stray-word": (USAGE, ["word"]),
+    "memory-none": (USAGE, ["--memory"]),
+    "memory-no-unit": (USAGE, ["--memory", "256"]),
+    "memory-zero": (USAGE, ["--memory", "0M"]),
+    "memory-not-pages": (USAGE, ["--memory", "1025B"]),
+    "memory-negative": (USAGE, ["--memory", "-256M"]),
+    "memory-overflow": (USAGE, ["--memory", "99999999999999T"]),
+    "memory-garbage": (USAGE, ["--memory", "256Mx"]),
+    "backend-kind": (USAGE, ["--mem-backend", "ram"]),
+    "backend-key": (USAGE, ["--mem-backend", "shm,nokey=1"]),
+    "backend-share-off": (USAGE, ["--mem-backend", "shm,share=off"]),
+    "backend-readonly": (USAGE, ["--mem-backend", "file,path=/dev/null,readonly=on"]),
+    "backend-file-no-path": (USAGE, ["--mem-backend", "file"]),
+    "cpus-zero": (USAGE, ["--cpus", "0"]),
+    "cpus-many": (USAGE, ["--cpus", "65"]),
+    "cpus-word": (USAGE, ["--cpus", "two"]),
+    "machine": (USAGE, ["--machine", "pc"]),
+    "on-reset": (USAGE, ["--on-reset", "maybe"]),
+    "seccomp": (USAGE, ["--seccomp", "maybe"]),
+    "serial": (USAGE, ["--serial", "tcp"]),
+    "vhost-user-empty": (USAGE, ["--vhost-user", ""]),
+    "vhost-user-no-socket": (USAGE, ["--vhost-user", "blk"]),
+    "kernel-missing": (SETUP, ["--kernel", "/nonexistent"]),
+    "kernel-directory": (SETUP, ["--kernel", "/"]),
+    "kernel-empty": (SETUP, ["--kernel", "/dev/null"]),
+    "initrd-missing": (SETUP, ["--kernel", "{kernel}", "--initrd", "/nonexistent"]),
+    "socket-missing": (SETUP, ["--kernel", "{kernel}", "--vhost-user", "/nonexistent.sock"]),
+    "report-unwritable": (SETUP, ["--kernel", "{kernel}", "--boot-report", "/nonexistent/report"]),
+}
+
+
+@test(tags=["options"], kvm=False, timeout=30, every_build=True, needs=["kernel:tiny"],
+      cases={name: {"code": code, "words": words} for name, (code, words) in WRONG.items()})
+def wrong(t, code, words):
+    values = {"{kernel}": str(t.resource("kernel:tiny") / "vmlinux")}
+    got = t.run([t.minivmm, *(values.get(word, word) for word in words)], timeout=20)
+    assert got.code == code, f"exit code {got.code}"
+    assert got.out == "", "something on stdout"
+    lines = got.err.strip().splitlines()
+    assert len(lines) == 1, f"{len(lines)} lines on stderr"
+    assert lines[0].startswith("minivmm: "), "the line does not say who speaks"
+
+
+@test(tags=["options"], kvm=False, timeout=30)
+def help_and_version_are_for_stdout(t):
+    for word in ("--help", "--version"):
+        got = t.run([t.minivmm, word])
+        assert got.code == 0 and got.out and not got.err
