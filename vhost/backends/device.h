@@ -21,7 +21,7 @@ struct device_type {
 	int (*open)(const struct options *o, struct loop *loop, struct backend_device *ret,
 		    struct err *e);
 	void (*close)(void *dev);
-	/* SIGHUP: looks at what it serves again; true when the config space changed. May be NULL. */
+	/* SIGHUP: looks at what it serves again; true when the config changed. May be NULL. */
 	bool (*reload)(void *dev);
 	/* System calls it makes while serving, beside those of every device (sandbox.c). */
 	const struct seccomp_rule *rules;
