@@ -2,6 +2,7 @@
 #include "devices/device_types.h"
 
 #include <stddef.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <linux/virtio_blk.h>
@@ -97,6 +98,16 @@ const struct vu_device_type *vu_device_type_of_id(uint64_t id)
 			return t;
 	}
 	return NULL;
+}
+
+const char *vu_device_type_list(char *buf, size_t size)
+{
+	size_t at = 0;
+
+	buf[0] = '\0';
+	for (const struct vu_device_type *t = vu_device_types; t->name && at < size; t++)
+		at += (size_t)snprintf(buf + at, size - at, "%s%s", at ? ", " : "", t->name);
+	return buf;
 }
 
 const struct virtio_feature virtio_transport_features[] = {

@@ -8,6 +8,7 @@
 #define DEVICES_DEVICE_TYPES_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "devices/virtio.h"
@@ -57,6 +58,8 @@ extern const struct vu_device_type *const vu_generic_type;
 const struct vu_device_type *vu_device_type_named(const char *name);
 /* The row of virtio device id @id, or NULL; never the generic one. */
 const struct vu_device_type *vu_device_type_of_id(uint64_t id);
+/* "blk, rng, generic" in @buf, cut off where it ends; returns @buf. */
+const char *vu_device_type_list(char *buf, size_t size);
 
 /*
  * Features between the device's own (0 to 23 and 50 up) belong to transport and rings (VIRTIO 1.3,

@@ -372,7 +372,7 @@ int vhost_user_device_realize(struct vhost_user_device *dev, struct err *e)
 {
 	const struct vhost_user_options *o = dev->options;
 	struct virtio_dev *d = &dev->virtio;
-	unsigned n;
+	unsigned n = 0;
 	int r;
 
 	assert(dev->ready && !dev->realized);

@@ -24,7 +24,7 @@ enum { VIRTIO_ID_LAST = 63 };
 #define REFUSED(k, text) { .key = k, .type = KEYVAL_REFUSED, .help = text }
 
 const struct keyval vhost_user_keys[] = {
-	STRING("type", word, "blk, rng, generic or a virtio device number"),
+	STRING("type", word, "the device type, or a virtio device number"),
 	STRING("socket", socket, "path of the socket where the daemon listens"),
 	NUMBER("fd", fd, 0, INT_MAX, "instead of socket: an inherited, connected socket"),
 	STRING("id", id, "name of the device in messages"),
@@ -48,7 +48,10 @@ const struct keyval vhost_user_keys[] = {
 
 static bool is_number(const char *word)
 {
-	return isdigit((unsigned char)word[0]) && word[strspn(word, "0123456789abcdefABCDEFxX")] == '\0';
+	bool hex = word[0] == '0' && (word[1] == 'x' || word[1] == 'X');
+	const char *digits = hex ? word + 2 : word;
+
+	return *digits && !digits[strspn(digits, hex ? "0123456789abcdefABCDEF" : "0123456789")];
 }
 
 /* Whether the @len bytes at @text are one word (no doubled comma behind it) that names a type. */
@@ -90,6 +93,7 @@ static int parse_items(struct vhost_user_options *o, const char *text, struct er
 
 static int find_type(struct vhost_user_options *o, struct err *e)
 {
+	char known[128];
 	uint64_t number;
 	int r;
 
@@ -97,8 +101,9 @@ static int find_type(struct vhost_user_options *o, struct err *e)
 	if (o->type)
 		return 0;
 	if (!is_number(o->word))
-		return err_set(e, -EINVAL, OPTION ": type: %s is neither a device type (blk, rng, generic)"
-			       " nor a virtio device number", o->word);
+		return err_set(e, -EINVAL, OPTION ": type: %s is neither a device type (%s) nor a virtio"
+			       " device number", o->word,
+			       vu_device_type_list(known, sizeof(known)));
 	r = uint_parse(OPTION ": virtio device number", o->word, 1, VIRTIO_ID_LAST, &number, e);
 	if (r)
 		return r;

@@ -137,6 +137,8 @@ void virtio_reset(struct virtio_dev *d)
 
 void virtio_reset_done(struct virtio_dev *d)
 {
+	bool was_live = d->live;
+
 	d->status = 0;
 	d->acked = 0;
 	d->live = d->resetting = false;
@@ -147,9 +149,12 @@ void virtio_reset_done(struct virtio_dev *d)
 		queue_init(q, q->max_size);
 		q->kick = kick;
 		q->call = call;
-		/* A kick or a call of the old life must not reach the new one. */
-		fd_drain(kick);
-		fd_drain(call);
+		/* A kick or a call of the old life must not reach the new one. A device that had no
+		 * life is reset on the vCPU itself, which may not read. */
+		if (was_live) {
+			fd_drain(kick);
+			fd_drain(call);
+		}
 	}
 	d->transport->reset_done(d);
 }
