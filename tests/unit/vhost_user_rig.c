@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "tests/unit/vhost_user_rig.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <cmocka.h>
+
+#include <linux/virtio_blk.h>
+#include <linux/virtio_pci.h>
+
+#include "base/fd.h"
+
+int vhost_user_rig_setup(void **state)
+{
+	struct vhost_user_rig *r = calloc(1, sizeof(*r));
+
+	fake_machine_init(&r->fake);
+	guest_ram_init(&r->fake);
+	assert_int_equal(pci_bus_init(&r->bus, &r->fake.machine, true, &r->e), 0);
+	r->sock = scripted_daemon_init(&r->daemon, &r->fake.loop);
+	*state = r;
+	return 0;
+}
+
+int vhost_user_rig_teardown(void **state)
+{
+	struct vhost_user_rig *r = *state;
+	struct err illegal = r->daemon.illegal;
+
+	vhost_user_device_fini(&r->dev);
+	vhost_user_device_fini(&r->dev);
+	vhost_user_options_free(&r->options);
+	fd_close(&r->sock);
+	scripted_daemon_fini(&r->daemon);
+	pci_bus_fini(&r->bus);
+	guest_ram_fini(&r->fake);
+	fake_machine_fini(&r->fake);
+	free(r);
+	assert_string_equal(illegal.msg, "");
+	return 0;
+}
+
+void vhost_user_rig_settle(struct vhost_user_rig *r)
+{
+	fake_machine_run_loop(&r->fake);
+}
+
+void vhost_user_rig_connect(struct vhost_user_rig *r, const char *text, unsigned vcpus)
+{
+	if (vhost_user_options_parse(&r->options, text, &r->e))
+		fail_msg("%s", r->e.msg);
+	r->options.vcpus = vcpus;
+	vhost_user_device_init(&r->dev, &r->options, &r->fake.machine, &r->bus);
+	if (vhost_user_device_connect(&r->dev, &r->sock, &r->e))
+		fail_msg("%s", r->e.msg);
+	vhost_user_rig_settle(r);
+}
+
+void vhost_user_rig_plug(struct vhost_user_rig *r, const char *text)
+{
+	vhost_user_rig_connect(r, text, 1);
+	if (vhost_user_device_realize(&r->dev, &r->e))
+		fail_msg("%s", r->e.msg);
+	r->guest = (struct virtio_guest){ &r->fake, r->dev.pci.pci.slot };
+	guest_decode(&r->guest, true);
+}
+
+void vhost_user_rig_driver_ok(struct vhost_user_rig *r, unsigned queues)
+{
+	struct virtio_guest *g = &r->guest;
+
+	guest_msix_on(g, queues + 1);
+	assert_true(guest_negotiate(g, guest_offered(g)));
+	guest_write(g, VIRTIO_PCI_COMMON_MSIX, 2, 0);
+	for (unsigned i = 0; i < queues; i++)
+		guest_queue(g, i, 4, (uint16_t)(i + 1));
+	guest_driver_ok(g);
+}
+
+void vhost_user_rig_run(struct vhost_user_rig *r, unsigned queues)
+{
+	vhost_user_rig_driver_ok(r, queues);
+	vhost_user_rig_settle(r);
+	assert_int_equal(r->dev.run, VHOST_USER_RUNNING);
+}
+
+struct vhost_user_rig *vhost_user_rig_plugged(void **state)
+{
+	struct vhost_user_rig *r = *state;
+
+	r->daemon.features |= BIT64(VIRTIO_BLK_F_MQ) | BIT64(VIRTIO_BLK_F_CONFIG_WCE);
+	vhost_user_rig_plug(r, "/run/blk,queues=2");
+	return r;
+}
+
+struct vhost_user_rig *vhost_user_rig_running(void **state)
+{
+	struct vhost_user_rig *r = vhost_user_rig_plugged(state);
+
+	vhost_user_rig_run(r, 2);
+	return r;
+}
+
+unsigned vhost_user_rig_interrupts(struct vhost_user_rig *r, unsigned vector)
+{
+	int gsi;
+
+	vhost_user_rig_settle(r);
+	gsi = r->dev.pci.msix.vectors[vector].gsi;
+	return gsi < 0 ? 0 : fake_machine_interrupts(&r->fake, (unsigned)gsi);
+}
+
+bool vhost_user_rig_needs_reset(struct vhost_user_rig *r)
+{
+	return guest_status(&r->guest) & VIRTIO_CONFIG_S_NEEDS_RESET;
+}
+
+void vhost_user_rig_deadline(struct vhost_user_rig *r)
+{
+	struct loop_timer *t = &r->dev.frontend.deadline;
+
+	assert_true(t->at > 0);
+	loop_timer_cancel(&r->fake.loop, t);
+	t->expired(t->arg);
+	vhost_user_rig_settle(r);
+}
+
+static void reset_done(void *arg)
+{
+	((struct vhost_user_rig *)arg)->resets_done++;
+}
+
+void vhost_user_rig_reset(struct vhost_user_rig *r)
+{
+	vhost_user_device_reset(&r->dev, reset_done, r);
+}
