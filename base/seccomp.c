@@ -23,7 +23,7 @@ const char *const seccomp_mode_words[] = {
 };
 
 static const char *const syscall_names[] = {
-#include "syscall_names.h"
+#include "base/syscall_names.h"
 };
 
 /* Which filter this thread runs under, for the report only. */

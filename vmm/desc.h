@@ -36,12 +36,6 @@ struct machine_desc {
  */
 void desc_init(struct machine_desc *d, unsigned cpus, unsigned phys_bits);
 
-/* Whether kernels are told of the IOAPIC in the MPTable; vmm/mptable.h says why not always. */
-static inline bool desc_mp_ioapic(const struct machine_desc *d)
-{
-	return d->cpus > 1;
-}
-
 enum desc_range_type { DESC_RAM = 1, DESC_RESERVED = 2 };	/* as in e820 and PVH's map */
 
 struct desc_range {

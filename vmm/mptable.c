@@ -86,7 +86,7 @@ static void put_ioapic(struct cursor *c, const struct machine_desc *d)
 static void put_table(struct cursor *c, const struct machine_desc *d)
 {
 	enum { AT_LENGTH = 4, AT_CHECKSUM = 7, AT_COUNT = 34 };
-	unsigned entries = d->cpus + 2 + 2;
+	unsigned entries = d->cpus + 2 + 1 + d->serial + PCI_SLOTS - 1 + 2;
 
 	cursor_put(c, "PCMP", 4);
 	cursor_u16(c, 0);
@@ -102,10 +102,7 @@ static void put_table(struct cursor *c, const struct machine_desc *d)
 	put_cpus(c, d);
 	put_bus(c, BUS_PCI, "PCI   ");
 	put_bus(c, BUS_ISA, "ISA   ");
-	if (desc_mp_ioapic(d)) {
-		put_ioapic(c, d);
-		entries += 1 + d->serial + PCI_SLOTS - 1;
-	}
+	put_ioapic(c, d);
 	put_interrupt(c, ENTRY_LOCAL_INTERRUPT, INTERRUPT_EXTINT, FLAGS_BUS, BUS_ISA, 0, 0, 0);
 	put_interrupt(c, ENTRY_LOCAL_INTERRUPT, INTERRUPT_NMI, FLAGS_BUS, BUS_ISA, 0, ALL_APICS, 1);
 

@@ -3,10 +3,9 @@
  * The machine as an Intel MultiProcessor Specification 1.4 table: for kernels without ACPI, and
  * always there, because without any table Linux does not set up its local APIC timer.
  *
- * With one CPU the table names no IOAPIC: interrupts come through the PIC in virtual wire mode
- * (3.6.2.2), which spares the guest some 600 IOAPIC accesses, each an exit, and costs nothing that
- * one CPU would miss. MSI needs no IOAPIC. With more CPUs there is an IOAPIC with the serial line
- * and the PCI lines. Set-up, or the loop while no vCPU runs.
+ * There is an IOAPIC with the serial line and the PCI lines. Leaving it out for one CPU would spare
+ * some 600 accesses, but 64-bit Linux then masks LINT0 (it unmasks it with `noapic` only), so no
+ * interrupt of the PIC would arrive. Set-up, or the loop while no vCPU runs.
  */
 #ifndef VMM_MPTABLE_H
 #define VMM_MPTABLE_H

@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * minivmm: boots a Linux guest whose RAM is shared memory and whose devices are vhost-user daemons.
+ * The only place that prints a set-up error and chooses the exit code.
+ */
+#include <stdio.h>
+#include <unistd.h>
+
+#include "base/err.h"
+#include "base/log.h"
+#include "base/seccomp.h"
+#include "minivmm_config.h"
+#include "vmm/options.h"
+#include "vmm/vm.h"
+
+static int run(const struct options *o)
+{
+	static struct vm vm;	/* large, and one a process */
+	struct err e = { "" };
+	int code = VM_EXIT_SETUP;
+
+	seccomp_report_setup();
+	if (vm_init(&vm, o, &e))
+		log_error("%s", e.msg);
+	else
+		code = vm_run(&vm);
+	vm_fini(&vm);
+	return code;
+}
+
+int main(int argc, char **argv)
+{
+	struct err e = { "" };
+	struct options o;
+	int code;
+
+	if (options_parse(&o, argc, argv, &e)) {
+		log_error("%s", e.msg);
+		options_fini(&o);
+		return VM_EXIT_USAGE;
+	}
+	log_setup("minivmm", o.log_level);
+	if (o.help) {
+		options_help(stdout);
+		code = VM_EXIT_OK;
+	} else if (o.version) {
+		puts("minivmm " MINIVMM_VERSION);
+		code = VM_EXIT_OK;
+	} else {
+		code = run(&o);
+	}
+	options_fini(&o);
+	fflush(stdout);
+	/* Not exit(): vCPU threads still exist, parked; nobody unmaps gigabytes only to end. */
+	_exit(code);
+}

@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "vmm/options.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/keyval.h"
+#include "base/log.h"
+#include "base/range.h"
+#include "vmm/arch_x86.h"
+
+enum option_type { OPT_FLAG, OPT_STRING, OPT_LIST, OPT_SIZE, OPT_UINT, OPT_ENUM };
+
+static const char *const machine_words[] = { "acpi", "mptable", "fdt", NULL };
+static const char *const on_reset_words[] = { "reboot", "exit", NULL };
+static const char *const log_words[] = { "error", "warn", "info", "debug", NULL };
+
+#define FIELD(f) offsetof(struct options, f)
+
+/* A line of --help each; the manual page has a paragraph for each (tests/check). */
+static const struct option_row {
+	const char *name, *argument;
+	enum option_type type;
+	size_t offset;
+	const char *const *words;
+	uint64_t min, max;
+	const char *help;
+} rows[] = {
+	{ "kernel", "FILE", OPT_STRING, FIELD(kernel),
+	  .help = "kernel to boot: ELF vmlinux or bzImage (default: the tiny kernel that guest/ builds)" },
+	{ "initrd", "FILE", OPT_LIST, FIELD(initrds), .help = "initial RAM disk; more than one are joined in order" },
+	{ "cmdline", "STRING", OPT_STRING, FIELD(cmdline),
+	  .help = "kernel command line (default: console=ttyS0 reboot=k panic=-1 root=/dev/vda rw)" },
+	{ "append", "STRING", OPT_STRING, FIELD(append), .help = "adds to the kernel command line" },
+	{ "memory", "SIZE", OPT_SIZE, FIELD(memory), .help = "guest RAM, as 512M or 4G (default: 256M)" },
+	{ "mem-backend", "KIND[,KEY=VALUE...]", OPT_STRING, FIELD(mem_backend),
+	  .help = "where RAM comes from: shm, memfd or file,path=FILE (default: shm)" },
+	{ "cpus", "N", OPT_UINT, FIELD(cpus), .min = 1, .max = ARCH_VCPUS_MAX, .help = "virtual CPUs, 1 to 64 (default: 1)" },
+	{ "machine", "acpi|mptable|fdt", OPT_ENUM, FIELD(machine), .words = machine_words,
+	  .help = "how the machine is described to the kernel (default: acpi, with an MPTable beside it)" },
+	{ "vhost-user", "[TYPE,]socket=PATH[,KEY=VALUE...] | PATH", OPT_LIST, FIELD(vhost_user),
+	  .help = "a device served by the daemon that listens at PATH (default type: blk); repeatable" },
+	{ "serial", "stdio|null|file=PATH", OPT_STRING, FIELD(serial),
+	  .help = "where the serial port leads (default: stdio; Ctrl-A x quits)" },
+	{ "on-reset", "reboot|exit", OPT_ENUM, FIELD(on_reset), .words = on_reset_words,
+	  .help = "what a guest's reset does (default: reboot)" },
+	{ "seccomp", "kill|log|errno|off", OPT_ENUM, FIELD(seccomp), .words = seccomp_mode_words,
+	  .help = "what a forbidden system call of the VMM does (default: kill)" },
+	{ "boot-report", "FILE", OPT_STRING, FIELD(boot_report),
+	  .help = "writes times, exits and memory of the boot to FILE as JSON; - is standard error" },
+	{ "log-level", "error|warn|info|debug", OPT_ENUM, FIELD(log_level), .words = log_words,
+	  .help = "how much is told on standard error (default: warn)" },
+	{ "help", NULL, OPT_FLAG, FIELD(help), .help = "prints this" },
+	{ "version", NULL, OPT_FLAG, FIELD(version), .help = "prints the version" },
+};
+
+static int set_enum(const struct option_row *row, const char *value, int *field, struct err *e)
+{
+	for (int i = 0; row->words[i]; i++) {
+		if (!strcmp(row->words[i], value)) {
+			*field = i;
+			return 0;
+		}
+	}
+	return err_set(e, -EINVAL, "--%s: %s is none of %s", row->name, value, row->argument);
+}
+
+static int set_option(struct options *o, const struct option_row *row, const char *value, struct err *e)
+{
+	void *field = (char *)o + row->offset;
+	struct option_list *list = field;
+	char what[32];
+
+	snprintf(what, sizeof(what), "--%s", row->name);
+	switch (row->type) {
+	case OPT_FLAG:
+		*(bool *)field = true;
+		return 0;
+	case OPT_STRING:
+		*(const char **)field = value;
+		return 0;
+	case OPT_LIST:
+		if (list->count == OPTIONS_LIST_MAX)
+			return err_set(e, -EINVAL, "%s: at most %d of them", what, OPTIONS_LIST_MAX);
+		list->items[list->count++] = value;
+		return 0;
+	case OPT_SIZE:
+		return size_parse(what, value, field, e) ? -EINVAL : 0;
+	case OPT_UINT:
+		return uint_parse(what, value, row->min, row->max, field, e);
+	case OPT_ENUM:
+		return set_enum(row, value, field, e);
+	}
+	return err_set(e, -EINVAL, "%s: unknown kind of option", what);
+}
+
+static int check(struct options *o, struct err *e)
+{
+	int r = 0;
+
+	if (o->serial && strcmp(o->serial, "stdio") && strcmp(o->serial, "null") &&
+	    (strncmp(o->serial, "file=", 5) || !o->serial[5]))
+		return err_set(e, -EINVAL, "--serial: %s is none of stdio, null, file=PATH", o->serial);
+	for (unsigned i = 0; i < o->vhost_user.count && r == 0; i++) {
+		struct vhost_user_options *d = &o->devices[o->n_devices++];
+
+		r = vhost_user_options_parse(d, o->vhost_user.items[i], e);
+		d->number = i;
+		d->vcpus = (unsigned)o->cpus;
+	}
+	if (r == 0)
+		r = mem_options_parse(&o->mem, o->mem_backend ? o->mem_backend : "shm", e);
+	return r;
+}
+
+int options_parse(struct options *o, int argc, char **argv, struct err *e)
+{
+	struct option longs[ARRAY_SIZE(rows) + 1] = { 0 };
+	int r = 0, i, row;
+
+	*o = (struct options){ .memory = MIB(256), .cpus = 1, .log_level = LOG_WARN,
+			       .mem = MEM_OPTIONS_DEFAULT };
+	for (size_t n = 0; n < ARRAY_SIZE(rows); n++)
+		longs[n] = (struct option){ rows[n].name,
+					    rows[n].type == OPT_FLAG ? no_argument : required_argument, NULL, 0 };
+	optind = 1;
+	while (r == 0 && (i = getopt_long(argc, argv, ":h", longs, &row)) != -1) {
+		if (i == 0)
+			r = set_option(o, &rows[row], optarg, e);
+		else if (i == 'h')
+			o->help = true;
+		else if (i == ':')
+			r = err_set(e, -EINVAL, "%s needs a value", argv[optind - 1]);
+		else
+			r = err_set(e, -EINVAL, "%s is not an option, or not one option only; --help lists them", argv[optind - 1]);
+	}
+	if (r == 0 && optind < argc)
+		r = err_set(e, -EINVAL, "\"%s\" belongs to no option; --help lists them", argv[optind]);
+	if (r == 0 && !o->help && !o->version)
+		r = check(o, e);
+	return r;
+}
+
+void options_fini(struct options *o)
+{
+	for (unsigned i = 0; i < o->n_devices; i++)
+		vhost_user_options_free(&o->devices[i]);
+	mem_options_fini(&o->mem);
+}
+
+void options_help(FILE *out)
+{
+	fputs("usage: minivmm [OPTION]...\n\n"
+	      "Boots a Linux guest whose RAM is shared memory and whose devices are vhost-user daemons:\n\n"
+	      "  minivmm --mem-backend=shm --vhost-user blk.sock\n\n", out);
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
+		fprintf(out, "  --%s%s%s\n        %s\n", rows[i].name, rows[i].argument ? " " : "",
+			rows[i].argument ? rows[i].argument : "", rows[i].help);
+	fputs("\nExit status: 0 power off or exit; 1 set-up; 2 usage; 3 host memory exhausted; 4 guest crash;\n"
+	      "5 blocked system call; 128+N signal N. minivmm(1) has the details.\n", out);
+}

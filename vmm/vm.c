@@ -1,0 +1,246 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The wiring, in boot order, and what happens when the loop hears of an end. Life of a VM
+ * (reset, crash, signals) is in vm_life.c.
+ */
+#include "vmm/vm.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "base/log.h"
+#include "vmm/boot.h"
+#include "vmm/kernel_path.h"
+#include "vmm/vm_life.h"
+
+static const char default_cmdline[] = "console=ttyS0 reboot=k panic=-1 root=/dev/vda rw";
+
+/* What devices ask for, on KVM (devices/machine.h). */
+static int irqfd_add(void *ctx, unsigned gsi, int eventfd, int resample)
+{
+	return kvm_irqfd_add(&((struct vm *)ctx)->kvm, gsi, eventfd, resample);
+}
+
+static void irqfd_del(void *ctx, unsigned gsi, int eventfd)
+{
+	kvm_irqfd_del(&((struct vm *)ctx)->kvm, gsi, eventfd);
+}
+
+static int msi_route(void *ctx, unsigned gsi, bool enabled, uint64_t address, uint32_t data)
+{
+	return kvm_msi_route(&((struct vm *)ctx)->kvm, gsi, enabled, address, data);
+}
+
+static int ioeventfd_add(void *ctx, bool port, uint64_t addr, unsigned size, int eventfd)
+{
+	return kvm_ioeventfd_add(&((struct vm *)ctx)->kvm, port, addr, size, eventfd);
+}
+
+static void ioeventfd_del(void *ctx, bool port, uint64_t addr, unsigned size, int eventfd)
+{
+	kvm_ioeventfd_del(&((struct vm *)ctx)->kvm, port, addr, size, eventfd);
+}
+
+static int slot_set(void *ctx, unsigned slot, uint64_t gpa, uint64_t size, void *host)
+{
+	return kvm_slot_set(&((struct vm *)ctx)->kvm, slot, gpa, size, host);
+}
+
+static bool in_vcpu(void *ctx)
+{
+	return vcpus_in_vcpu(&((struct vm *)ctx)->vcpus);
+}
+
+static void wait_for_job(void *ctx, struct loop_job *job)
+{
+	vcpus_wait_for_job(&((struct vm *)ctx)->vcpus, job);
+}
+
+static const struct machine_ops machine_ops = {
+	.irqfd_add = irqfd_add,
+	.irqfd_del = irqfd_del,
+	.msi_route = msi_route,
+	.ioeventfd_add = ioeventfd_add,
+	.ioeventfd_del = ioeventfd_del,
+	.slot_set = slot_set,
+	.request = vm_life_request,
+	.in_vcpu = in_vcpu,
+	.wait_for_job = wait_for_job,
+};
+
+static int init_supervisor(struct vm *vm, struct err *e)
+{
+	const char *sockets[OPTIONS_LIST_MAX];
+
+	for (unsigned i = 0; i < vm->options->n_devices; i++)
+		sockets[i] = vm->options->devices[i].socket;
+	return supervisor_start(&vm->supervisor, sockets, vm->options->n_devices,
+				vm->options->seccomp, e);
+}
+
+static int init_memory(struct vm *vm, struct err *e)
+{
+	const struct options *o = vm->options;
+	int r = guest_mem_init(&vm->mem, &o->mem, o->memory, e);
+
+	if (r)
+		return r;
+	if (vm->mem.backing.unlink_name)
+		r = supervisor_keep_shm(&vm->supervisor, vm->mem.backing.unlink_name, e);
+	if (r == 0)
+		r = kvm_add_memory(&vm->kvm, &vm->mem, e);
+	report_stamp(&vm->report, STAMP_RAM_READY);
+	return r;
+}
+
+/* Bus devices: what every machine has. */
+static int init_platform(struct vm *vm, struct err *e)
+{
+	int r;
+
+	machine_init(&vm->machine, &machine_ops, vm, &vm->loop, &vm->mem);
+	r = kvm_reset_irqchip(&vm->kvm, e);
+	if (r == 0)
+		r = pci_bus_init(&vm->pci, &vm->machine, vm->options->machine == MACHINE_ACPI, e);
+	if (r == 0)
+		r = console_init(&vm->console, vm->options->serial ? vm->options->serial : "stdio",
+				 &vm->loop, &vm->serial, vm_life_quit, vm_life_first_byte, vm, e);
+	if (r == 0)
+		r = serial_init(&vm->serial, &vm->machine, &vm->machine.pio, SERIAL_PORT,
+				MACHINE_GSI_SERIAL, &console_serial_ops, &vm->console, e);
+	if (r == 0)
+		r = platform_init(&vm->platform, &vm->machine, &vm->pci, e);
+	kvm_coalesce_config_address(&vm->kvm);
+	return r;
+}
+
+static int connect_device(struct vm *vm, struct vhost_user_device *d, struct err *e)
+{
+	const struct vhost_user_options *o = d->options;
+	int sock = o->fd_given ? (int)o->fd : supervisor_connect(&vm->supervisor, o->number, e);
+	int r = sock < 0 ? sock : vhost_user_device_connect(d, &sock, e);
+
+	fd_close(&sock);
+	return r ? err_prefix(e, r, "%s: ", d->id) : 0;
+}
+
+/* Connects to every daemon first, so that all of them negotiate while the kernel is loaded. */
+static int connect_devices(struct vm *vm, struct err *e)
+{
+	unsigned n = vm->options->n_devices;
+	int r = 0;
+
+	vm->devices = calloc(n + 1, sizeof(*vm->devices));
+	if (!vm->devices)
+		return err_set(e, -ENOMEM, "devices: out of memory");
+	for (; vm->n_devices < n && r == 0; vm->n_devices++) {
+		struct vhost_user_device *d = &vm->devices[vm->n_devices];
+
+		vhost_user_device_init(d, &vm->options->devices[vm->n_devices], &vm->machine, &vm->pci);
+		r = connect_device(vm, d, e);
+	}
+	return r;
+}
+
+static int realize_devices(struct vm *vm, struct err *e)
+{
+	for (unsigned i = 0; i < vm->n_devices; i++) {
+		struct vhost_user_device *d = &vm->devices[i];
+		int r = 0;
+
+		while (!d->ready && !d->failed)
+			loop_once(&vm->loop, -1);
+		if (d->failed)
+			r = err_set(e, -EPROTO, "%s", d->why.msg);
+		if (r == 0)
+			r = vhost_user_device_realize(d, e);
+		if (r)
+			return err_prefix(e, r, "%s: ", d->id);
+	}
+	report_stamp(&vm->report, STAMP_DAEMONS_READY);
+	return 0;
+}
+
+static int open_kernel(struct vm *vm, struct err *e)
+{
+	const struct options *o = vm->options;
+	const char *kernel = o->kernel;
+
+	if (!kernel) {
+		int r = kernel_path_default(vm->kernel_path, sizeof(vm->kernel_path), e);
+
+		if (r)
+			return r;
+		kernel = vm->kernel_path;
+	}
+	return loader_open(&vm->loader, kernel, o->initrds.items, o->initrds.count, e);
+}
+
+static int make_cmdline(struct vm *vm, struct err *e)
+{
+	const struct options *o = vm->options;
+	const char *base = o->cmdline ? o->cmdline : default_cmdline;
+
+	if (asprintf(&vm->cmdline, "%s%s%s", base, o->append ? " " : "", o->append ? o->append : "") < 0) {
+		vm->cmdline = NULL;
+		return err_set(e, -ENOMEM, "command line: out of memory");
+	}
+	return 0;
+}
+
+/* What boot_setup tells the guest of all this. */
+static void describe(struct vm *vm, unsigned phys_bits)
+{
+	desc_init(&vm->desc, vm->vcpus.count, phys_bits);
+	vm->desc.acpi = vm->options->machine == MACHINE_ACPI;
+	vm->desc.ecam = vm->desc.acpi;
+	vm->desc.fdt = vm->options->machine == MACHINE_FDT;
+}
+
+static int init_vcpus(struct vm *vm, struct err *e)
+{
+	unsigned n = (unsigned)vm->options->cpus;
+	struct arch_cpuid *cpuid = NULL;
+	int r;
+
+	r = vcpus_init(&vm->vcpus, &vm->kvm, &vm->machine, n, vm_life_parked, vm, e);
+	if (r == 0)
+		r = arch_cpuid_new(&vm->kvm, n, &cpuid, e);
+	for (unsigned i = 0; i < n && r == 0; i++)
+		r = arch_vcpu_init(vm->vcpus.vcpu[i].fd, i, cpuid, e);
+	if (r == 0)
+		describe(vm, arch_phys_bits(cpuid));
+	free(cpuid);
+	return r;
+}
+
+int vm_init(struct vm *vm, const struct options *o, struct err *e)
+{
+	*vm = (struct vm){ .options = o, .signals = -1, .signal_watch.fd = -1,
+			   .supervisor = { .sock = -1, .pid = -1 }, .kvm = { .fd = -1, .vm = -1 } };
+	if (report_init(&vm->report, o->boot_report, e) ||
+	    init_supervisor(vm, e) ||
+	    loop_init(&vm->loop, &vm->machine.lock, e) ||
+	    vm_life_init(vm, e) ||
+	    open_kernel(vm, e) ||
+	    make_cmdline(vm, e) ||
+	    kvm_init(&vm->kvm, e))
+		return -1;
+	report_stamp(&vm->report, STAMP_VM_CREATED);
+	if (init_memory(vm, e) ||
+	    init_platform(vm, e) ||
+	    connect_devices(vm, e) ||
+	    loader_load(&vm->loader, &vm->mem, false, e) ||
+	    realize_devices(vm, e) ||
+	    init_vcpus(vm, e) ||
+	    vm_life_boot(vm, false, e) ||
+	    sandbox_init(&vm->sandbox, o->seccomp, e) ||
+	    console_start(&vm->console, e) ||
+	    vcpus_start(&vm->vcpus, vm->sandbox.vcpu, e) ||
+	    sandbox_enter_loop(&vm->sandbox, e))
+		return -1;
+	return 0;
+}

@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The virtual machine: every part, wired by explicit calls in boot order (vm_init), and its life.
+ *
+ * One process, one loop thread (main's), one thread a vCPU, one supervisor process. Devices run
+ * under machine.lock, from the loop or from a vCPU's exit. Resetting is: vCPUs parked -> devices stopped by
+ * their daemons -> registers, kernel and tables as at power on -> vCPUs go on; daemons stay connected.
+ */
+#ifndef VMM_VM_H
+#define VMM_VM_H
+
+#include <limits.h>
+
+#include "base/err.h"
+#include "devices/pci.h"
+#include "devices/platform.h"
+#include "devices/serial.h"
+#include "devices/vhost_user_device.h"
+#include "vmm/arch_x86.h"
+#include "vmm/console.h"
+#include "vmm/desc.h"
+#include "vmm/kvm.h"
+#include "vmm/loader.h"
+#include "vmm/options.h"
+#include "vmm/report.h"
+#include "vmm/sandbox.h"
+#include "vmm/supervisor.h"
+#include "vmm/vcpu.h"
+
+/* Exit codes of the program, besides 128 + N for signal N and a guest's own by the debug exit port. */
+enum vm_exit_code {
+	VM_EXIT_OK = 0,
+	VM_EXIT_SETUP = 1,
+	VM_EXIT_USAGE = 2,
+	VM_EXIT_MEMORY = 3,		/* the host ran out of memory for guest RAM */
+	VM_EXIT_CRASH = 4,		/* triple fault, KVM error */
+	VM_EXIT_SECCOMP = SECCOMP_EXIT_CODE,
+};
+
+struct vm {
+	const struct options *options;
+	struct report report;
+	struct supervisor supervisor;
+	struct sandbox sandbox;
+	struct loop loop;
+	struct kvm kvm;
+	struct guest_mem mem;
+	struct machine machine;
+	struct pci_bus pci;
+	struct serial serial;
+	struct platform platform;
+	struct console console;
+	struct loader loader;
+	char kernel_path[PATH_MAX];	/* of the default kernel, when none was given */
+	struct machine_desc desc;
+	char *cmdline;			/* owned: the whole command line */
+	struct vcpus vcpus;
+	struct vhost_user_device *devices;	/* n_devices of them */
+	unsigned n_devices;
+	int signals;			/* signalfd */
+	struct loop_watch signal_watch;
+
+	/* Requests from vCPUs, under the device lock; request_job acts on them in the loop. */
+	struct loop_job request_job;
+	bool reset_wanted, ended;
+	unsigned devices_resetting;
+	int exit_code;
+};
+
+/* Everything up to the first guest instruction. 0, or -errno with @e; vm_fini cleans up either way. */
+int vm_init(struct vm *vm, const struct options *o, struct err *e);
+/* Runs the guest until it ends; returns the program's exit code. After vm_init succeeded, once. */
+int vm_run(struct vm *vm);
+/* Gives the terminal back, removes what has a name, ends the supervisor. The process must end then: its
+ * vCPU threads are parked for good. Works on a failed vm_init. */
+void vm_fini(struct vm *vm);
+
+#endif

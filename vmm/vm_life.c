@@ -1,0 +1,245 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "vmm/vm_life.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "base/log.h"
+#include "vmm/boot.h"
+#include "vmm/vm.h"
+
+enum { BOOT_MARK_INIT = 0x41 };	/* port 0x80: user space begins, as cloud-hypervisor's debug port numbers it */
+
+static void end(struct vm *vm, int exit_code)
+{
+	if (!vm->ended)
+		vm->exit_code = exit_code;
+	vm->ended = true;
+	loop_stop(&vm->loop);
+}
+
+/* --- signals --- */
+
+static void suspend(struct vm *vm)
+{
+	console_suspend(&vm->console);
+	kill(getpid(), SIGSTOP);
+	console_resume(&vm->console);
+}
+
+static void on_signal(void *arg, uint32_t events)
+{
+	struct vm *vm = arg;
+	struct signalfd_siginfo info;
+
+	(void)events;
+	while (fd_read_all(vm->signals, &info, sizeof(info)) == 0) {
+		if (info.ssi_signo == SIGTSTP)
+			suspend(vm);
+		else
+			end(vm, 128 + (int)info.ssi_signo);
+	}
+}
+
+/* RAM whose pages are not there: the host's memory is exhausted, or somebody truncated the object. */
+static void on_sigbus(int sig)
+{
+	static const char line[] = "minivmm: the host has no memory left for the guest's RAM: ended; "
+				   "give --memory less, or free space in the backend's file system\n";
+
+	(void)sig;
+	if (write(STDERR_FILENO, line, sizeof(line) - 1) < 0)
+		_exit(VM_EXIT_MEMORY);
+	_exit(VM_EXIT_MEMORY);
+}
+
+int vm_life_init(struct vm *vm, struct err *e)
+{
+	static const int ours[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGTSTP };
+	struct sigaction bus = { .sa_handler = on_sigbus };
+	sigset_t set;
+
+	sigemptyset(&set);
+	for (size_t i = 0; i < ARRAY_SIZE(ours); i++)
+		sigaddset(&set, ours[i]);
+	/* Before any thread exists: all of them inherit it. */
+	pthread_sigmask(SIG_BLOCK, &set, NULL);
+	signal(SIGPIPE, SIG_IGN);
+	sigaction(SIGBUS, &bus, NULL);
+	vm->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	if (vm->signals < 0)
+		return err_sys(e, "signalfd");
+	vm->signal_watch = (struct loop_watch){ vm->signals, EPOLLIN, on_signal, vm };
+	return loop_watch(&vm->loop, &vm->signal_watch, e);
+}
+
+/* --- requests from devices --- */
+
+static void act_on_request(void *arg)
+{
+	struct vm *vm = arg;
+
+	if (vm->ended)
+		loop_stop(&vm->loop);
+	else if (vm->reset_wanted)
+		vcpus_pause(&vm->vcpus);
+}
+
+void vm_life_request(void *arg, int request, unsigned value)
+{
+	struct vm *vm = arg;
+
+	switch ((enum machine_request)request) {
+	case MACHINE_BOOT_MARK:
+		if (value == BOOT_MARK_INIT)
+			report_stamp(&vm->report, STAMP_GUEST_INIT);
+		return;
+	case MACHINE_POWER_OFF:
+		vm->ended = true;
+		vm->exit_code = VM_EXIT_OK;
+		break;
+	case MACHINE_DEBUG_EXIT:
+		vm->ended = true;
+		vm->exit_code = (int)(value << 1 | 1) & 0xff;
+		break;
+	case MACHINE_RESET:
+		if (vm->options->on_reset == ON_RESET_EXIT) {
+			vm->ended = true;
+			vm->exit_code = VM_EXIT_OK;
+		} else {
+			vm->reset_wanted = true;
+		}
+		break;
+	}
+	/* The guest runs no instruction more before the loop has acted. */
+	machine_run_in_loop(&vm->machine, &vm->request_job);
+}
+
+void vm_life_quit(void *arg)
+{
+	end(arg, VM_EXIT_OK);
+}
+
+void vm_life_first_byte(void *arg)
+{
+	report_stamp(&((struct vm *)arg)->report, STAMP_FIRST_SERIAL);
+}
+
+/* --- crash --- */
+
+static void crash(struct vm *vm, const struct vcpu *c)
+{
+	struct err e = { "" };
+
+	if (c->stop.kind == EXIT_FAULT && guest_mem_exhausted(&vm->mem, &e)) {
+		log_error("%s", e.msg);
+		end(vm, VM_EXIT_MEMORY);
+		return;
+	}
+	if (c->stop.kind == EXIT_SHUTDOWN)
+		log_error("the guest crashed: triple fault on vCPU %u", c->index);
+	else if (c->stop.kind == EXIT_FAULT)
+		log_error("the guest crashed: vCPU %u touched memory that is no longer there%s%s",
+			  c->index, e.msg[0] ? ": " : "", e.msg);
+	else if (c->stop.error)
+		log_error("KVM cannot run vCPU %u: %s", c->index, strerror(c->stop.error));
+	else
+		log_error("KVM cannot run vCPU %u: exit reason %u, detail %#llx", c->index,
+			  c->stop.reason, (unsigned long long)c->stop.detail);
+	arch_vcpu_dump(c->fd, c->index, stderr);
+	end(vm, VM_EXIT_CRASH);
+}
+
+/* --- reset --- */
+
+static void restart(struct vm *vm)
+{
+	struct err e = { "" };
+
+	if (guest_mem_exhausted(&vm->mem, &e) ||
+	    kvm_reset_irqchip(&vm->kvm, &e) ||
+	    loader_load(&vm->loader, &vm->mem, true, &e) ||
+	    vm_life_boot(vm, true, &e)) {
+		log_error("the guest cannot be reset: %s", e.msg);
+		end(vm, VM_EXIT_CRASH);
+		return;
+	}
+	vm->reset_wanted = false;
+	vcpus_resume(&vm->vcpus);
+}
+
+static void device_is_reset(void *arg)
+{
+	struct vm *vm = arg;
+
+	if (--vm->devices_resetting == 0)
+		restart(vm);
+}
+
+/* All vCPUs are parked. The daemons stop their rings, in their own time; then the machine starts again. */
+static void reset(struct vm *vm)
+{
+	serial_reset(&vm->serial);
+	platform_reset(&vm->platform);
+	/* One more, so that a device that is done at once does not restart before the last was asked. */
+	vm->devices_resetting = vm->n_devices + 1;
+	for (unsigned i = 0; i < vm->n_devices; i++)
+		vhost_user_device_reset(&vm->devices[i], device_is_reset, vm);
+	device_is_reset(vm);
+}
+
+void vm_life_parked(void *arg)
+{
+	struct vm *vm = arg;
+
+	if (vm->ended)
+		return;
+	for (unsigned i = 0; i < vm->vcpus.count; i++) {
+		/* A guest that asked for a reset may run into anything until it is parked. */
+		if (vm->vcpus.vcpu[i].stop.stopped && !vm->reset_wanted) {
+			crash(vm, &vm->vcpus.vcpu[i]);
+			return;
+		}
+	}
+	if (vm->reset_wanted && vm->vcpus.parked == vm->vcpus.count && !vm->devices_resetting)
+		reset(vm);
+}
+
+int vm_life_boot(struct vm *vm, bool again, struct err *e)
+{
+	struct boot_regs regs;
+	int r;
+
+	vm->request_job = (struct loop_job){ .run = act_on_request, .arg = vm };
+	r = boot_setup(&vm->loader, &vm->mem, &vm->desc, vm->cmdline, &regs, e);
+	for (unsigned i = 0; i < vm->vcpus.count && r == 0; i++)
+		r = arch_vcpu_reset(vm->vcpus.vcpu[i].fd, i, &regs, again, e);
+	return r;
+}
+
+/* --- the run itself --- */
+
+int vm_run(struct vm *vm)
+{
+	loop_run(&vm->loop);
+	return vm->exit_code;
+}
+
+void vm_fini(struct vm *vm)
+{
+	/* vCPUs must not go on while what they use is taken down: without the lock they park at their next exit. */
+	if (vm->vcpus.filter || (vm->vcpus.vcpu && vm->vcpus.vcpu[0].started))
+		pthread_mutex_lock(&vm->machine.lock);
+	console_fini(&vm->console);
+	if (vm->vcpus.vcpu)
+		report_write(&vm->report, &vm->mem, &vm->vcpus, vm->exit_code);
+	for (unsigned i = 0; i < vm->n_devices; i++)
+		vhost_user_device_fini(&vm->devices[i]);
+	guest_mem_unlink(&vm->mem);
+	supervisor_end(&vm->supervisor);
+}
