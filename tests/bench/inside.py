@@ -21,7 +21,8 @@ ROOT = pathlib.Path("/run/bench")
 RAM_BYTES = 128 << 20           # no other mapping of a VMM is as large
 TIMED = ["kvm/kvm_entry", "kvm/kvm_userspace_exit"]
 TRACED = TIMED + ["kvm/kvm_exit", "kvm/kvm_pio", "kvm/kvm_mmio", "kvm/kvm_msr", "kvm/kvm_page_fault"]
-EVENT = re.compile(r"\s(\d+\.\d+): (kvm_\w+): (.*)$")
+STARTING = TIMED + ["raw_syscalls/sys_enter", "raw_syscalls/sys_exit", "exceptions/page_fault_user"]
+EVENT = re.compile(r"-(\d+)\s+\[\d+\].*?\s(\d+\.\d+): (\w+): (.*)$")
 
 
 # ---- The root ----
@@ -80,13 +81,44 @@ def trace_off(events):
 
 
 def events_until(text, end_ns):
-    """(nanoseconds, event, rest) up to a moment."""
+    """(nanoseconds, event, rest, thread) up to a moment."""
     found = []
     for line in text.splitlines():
         event = EVENT.search(line)
-        if event and float(event[1]) * 1e9 <= end_ns:
-            found.append((float(event[1]) * 1e9, event[2], event[3]))
+        if event and float(event[2]) * 1e9 <= end_ns:
+            found.append((float(event[2]) * 1e9, event[3], event[4], int(event[1])))
     return found
+
+
+def call_names():
+    """System calls by number, from the C library's header."""
+    header = pathlib.Path("/usr/include/x86_64-linux-gnu/asm/unistd_64.h")
+    text = header.read_text(encoding="ascii") if header.exists() else ""
+    return {int(number): name for name, number in re.findall(r"#define __NR_(\w+) (\d+)", text)}
+
+
+def start_by_cause(events, start_ns, me):
+    """What the time up to the first KVM_RUN went into: microseconds by system call, of all threads
+    but the stopwatch; an ioctl by its number. Its own work is what is left of the total."""
+    names, since, spent, calls = call_names(), {}, {}, {}
+    faults = 0
+    for at, name, rest, thread in events:
+        if name == "kvm_entry":
+            break
+        if at < start_ns or thread == me:
+            continue
+        if name == "page_fault_user":
+            faults += 1
+        elif name == "sys_enter":                   # NR 16 (9, ae41, 0, 0, 0, 0)
+            number, *arguments = re.findall(r"[0-9a-f]+", rest.removeprefix("NR "))
+            label = names.get(int(number), number)
+            since[thread] = (at, f"{label} {arguments[1]}" if label == "ioctl" else label)
+        elif name == "sys_exit" and thread in since:
+            began, label = since.pop(thread)
+            spent[label] = spent.get(label, 0) + round((at - began) / 1000)
+            calls[label] = calls.get(label, 0) + 1
+    table = {f"us in {calls[label]:3} x {label}": us for label, us in spent.items()}
+    return {**table, "page faults in user mode (number)": faults}
 
 
 def count(table, key):
@@ -96,7 +128,7 @@ def count(table, key):
 def exits_by_cause(events):
     """Tables that say where the exits come from."""
     tables = {"exit reason": {}, "to user space": {}, "port": {}, "MMIO": {}, "MSR": {}}
-    for _, name, rest in events:
+    for _, name, rest, _ in events:
         words = rest.split()
         if name == "kvm_exit":
             reason = re.search(r"reason (\S+)", rest)
@@ -179,7 +211,7 @@ def run_once(plan, vmm, events):
         if not line:
             return None
         got = json.loads(line)
-        got["trace"] = text
+        got["trace"], got["stopwatch"] = text, process.pid
         got.update(memory_of(got["pid"]))
         return got
     finally:
@@ -204,13 +236,17 @@ def measure(plan, vmm, traces):
         result[key] = plain[-1][key]
     for r in traced:
         events = events_until(r["trace"], r["end"])
-        entries = [at for at, name, _ in events if name == "kvm_entry"]
+        entries = [at for at, name, *_ in events if name == "kvm_entry"]
         result["first_run"].append(entries[0] - r["start"] if entries else 0)
-        result["userspace_exits"].append(sum(name == "kvm_userspace_exit" for _, name, _ in events))
+        result["userspace_exits"].append(sum(name == "kvm_userspace_exit" for _, name, *_ in events))
     if plan["trace"]:
         got = run_once(plan, vmm, TRACED)
         result["causes"] = exits_by_cause(events_until(got["trace"], got["end"]))
         pathlib.Path(traces, vmm["name"] + ".trace").write_text(got["trace"], encoding="utf-8")
+        got = run_once(plan, vmm, STARTING)
+        result["causes"]["before the first KVM_RUN (waits in it)"] = start_by_cause(
+            events_until(got["trace"], got["end"]), got["start"], got["stopwatch"])
+        pathlib.Path(traces, vmm["name"] + ".start.trace").write_text(got["trace"], encoding="utf-8")
     return result
 
 

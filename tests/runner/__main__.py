@@ -86,8 +86,10 @@ class Run:
 
     def everything(self, programs, guests):
         self.build([*programs, *guests])
-        self.run_programs(programs)
+        benches = [p for p in programs if p.suite == "bench"]
+        self.run_programs([p for p in programs if p not in benches])
         self.run_guests(guests)
+        self.run_programs(benches)
         if self.report.boots:
             self.report.say(f"Linux guests booted: {self.report.boots}")
         elif self.selection.everything:
@@ -102,7 +104,7 @@ def main():
     if configured.status != "ok" and args.list:
         report.add(configured)
         return report.close()
-    programs = [p for p in [*plan.checks(), *plan.programs()] if selection.wants(p)]
+    programs = [p for p in [*plan.checks(), *plan.programs(), *plan.benches()] if selection.wants(p)]
     guests = [g for g in plan.guests() if selection.wants(g)]
     if args.list:
         for item in [*programs, *guests]:

@@ -15,7 +15,8 @@ LINUX = ROOT / "tests/linux"
 # name -> what meson is told and with which compiler; the first is the one that others are variants of
 BUILDS = {
     "gcc": ("build", "gcc", []),
-    "clang": ("build-clang", "clang", []),
+    # with the planted call, so that what a filter does to it is tested
+    "clang": ("build-clang", "clang", ["-Dplant_forbidden_call=true"]),
     "asan": ("build-asan", "gcc", ["-Db_sanitize=address,undefined", "-Db_lundef=false", "-Dstatic=false"]),
 }
 PLAIN = "gcc"
@@ -89,6 +90,12 @@ def checks():
         if path.is_file() and path.stat().st_mode & 0o100:
             found.append(Program(f"check/{path.stem}", {"check"}, [str(path)], 120, cwd=ROOT))
     return found
+
+
+def benches():
+    """Figures that minivmm is held to; run last and alone."""
+    return [Program("bench/boot", {"bench", "boot"}, [str(ROOT / "tests/bench/boot"), "--check"], 1800,
+                    build=PLAIN, cwd=ROOT)]
 
 
 def introspect(directory, what):
