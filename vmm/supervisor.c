@@ -41,6 +41,7 @@ static const struct seccomp_rule rules[] = {
 	{ SYS_socket, 0, AF_UNIX },
 	{ SYS_setsockopt, 2, SO_SNDTIMEO },
 	{ SYS_connect, SECCOMP_ANY },
+	{ SYS_newfstatat, 0, (uint32_t)AT_FDCWD },	/* why a path cannot be connected to */
 	{ SYS_close, SECCOMP_ANY },
 	{ SYS_unlink, SECCOMP_ANY },
 	{ SYS_write, SECCOMP_ANY },
