@@ -157,6 +157,8 @@ for variant; do
 	out=$cache/kernel/$variant.$(kernel_key)
 	if [ ! -d "$out" ]; then
 		cache_lock kernel
+		# the fragments may have been edited while another run had the lock
+		out=$cache/kernel/$variant.$(kernel_key)
 		[ -d "$out" ] || build
 		exec 9>&-
 	fi
