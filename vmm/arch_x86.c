@@ -19,6 +19,7 @@ struct arch_cpuid {
 };
 
 /* CPUID leaf 1 */
+#define CPUID1_ECX_X2APIC	(1u << 21)
 #define CPUID1_ECX_TSC_DEADLINE	(1u << 24)
 #define CPUID1_ECX_HYPERVISOR	(1u << 31)
 #define CPUID1_ECX_VMX		(1u << 5)
@@ -95,7 +96,7 @@ static struct kvm_cpuid_entry2 *need_leaf(struct arch_cpuid *c, uint32_t functio
 }
 
 /* What does not depend on the vCPU: timers that work without legacy hardware, nothing nested. */
-static void cpuid_features(const struct kvm *k, struct arch_cpuid *c)
+static void cpuid_features(const struct kvm *k, struct arch_cpuid *c, unsigned n_vcpus)
 {
 	int tsc_khz = ioctl(k->vm, KVM_GET_TSC_KHZ, 0);
 	struct kvm_cpuid_entry2 *l;
@@ -106,6 +107,10 @@ static void cpuid_features(const struct kvm *k, struct arch_cpuid *c)
 		l->ecx &= ~CPUID1_ECX_VMX;
 		if (ioctl(k->fd, KVM_CHECK_EXTENSION, KVM_CAP_TSC_DEADLINE_TIMER) > 0)
 			l->ecx |= CPUID1_ECX_TSC_DEADLINE;
+		/* One CPU sends no IPIs, and its EOIs and timer are paravirtual: all that x2APIC brings is
+		 * that Linux saves and restores the IOAPIC around it, 192 exits. */
+		if (n_vcpus == 1)
+			l->ecx &= ~CPUID1_ECX_X2APIC;
 	}
 	l = need_leaf(c, 6, 0, 0);
 	if (l)
@@ -195,7 +200,7 @@ int arch_cpuid_new(const struct kvm *k, unsigned n_vcpus, struct arch_cpuid **re
 		free(c);
 		return err_sys(e, "KVM does not say which CPUID it supports");
 	}
-	cpuid_features(k, c);
+	cpuid_features(k, c, n_vcpus);
 	cpuid_topology(c, n_vcpus);
 	*ret = c;
 	return 0;

@@ -15,6 +15,7 @@ void desc_init(struct machine_desc *d, unsigned cpus, unsigned phys_bits)
 	*d = (struct machine_desc){
 		.cpus = cpus,
 		.conf1 = true,
+		.pci_slots = UINT32_MAX,
 		.serial = true,
 		.serial_port = SERIAL_PORT,
 		.serial_gsi = MACHINE_GSI_SERIAL,

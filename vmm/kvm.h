@@ -33,8 +33,9 @@ void kvm_fini(struct kvm *k);
 
 /* Makes every region of @m a memory slot. */
 int kvm_add_memory(struct kvm *k, const struct guest_mem *m, struct err *e);
-/* Lets the kernel collect writes of port 0xcf8, so that a PCI access is one exit, not two. */
-void kvm_coalesce_config_address(struct kvm *k);
+/* Lets the kernel collect port writes that can wait for the next exit, so that a PCI access is one
+ * exit to us, not two. Before the first run. */
+void kvm_coalesce_ports(struct kvm *k, bool has_pci_devices);
 /* PIC and IOAPIC as after power on. */
 int kvm_reset_irqchip(struct kvm *k, struct err *e);
 

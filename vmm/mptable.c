@@ -4,6 +4,7 @@
 #include <assert.h>
 
 #include "base/cursor.h"
+#include "base/range.h"
 #include "vmm/layout.h"
 
 /* Entry types and fields: MP specification 1.4, chapter 4. */
@@ -77,7 +78,8 @@ static void put_ioapic(struct cursor *c, const struct machine_desc *d)
 			      (uint8_t)d->serial_gsi, IOAPIC_ID, (uint8_t)d->serial_gsi);
 	/* A PCI source is slot << 2 | pin, pin A is 0 (table D-1). Slot 0 is the bridge. */
 	for (unsigned slot = 1; slot < PCI_SLOTS; slot++)
-		put_interrupt(c, ENTRY_IO_INTERRUPT, INTERRUPT_INT, FLAGS_LEVEL_LOW, BUS_PCI,
+		if (d->pci_slots & BIT64(slot))
+			put_interrupt(c, ENTRY_IO_INTERRUPT, INTERRUPT_INT, FLAGS_LEVEL_LOW, BUS_PCI,
 			      (uint8_t)(slot << 2), IOAPIC_ID,
 			      (uint8_t)d->intx_gsi[slot % PCI_INTX_LINES]);
 }
@@ -86,7 +88,8 @@ static void put_ioapic(struct cursor *c, const struct machine_desc *d)
 static void put_table(struct cursor *c, const struct machine_desc *d)
 {
 	enum { AT_LENGTH = 4, AT_CHECKSUM = 7, AT_COUNT = 34 };
-	unsigned entries = d->cpus + 2 + 1 + d->serial + PCI_SLOTS - 1 + 2;
+	unsigned pci_interrupts = (unsigned)__builtin_popcount(d->pci_slots & ~1u);
+	unsigned entries = d->cpus + 2 + 1 + d->serial + pci_interrupts + 2;
 
 	cursor_put(c, "PCMP", 4);
 	cursor_u16(c, 0);

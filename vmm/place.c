@@ -130,7 +130,7 @@ int place_file(const struct place *p, uint64_t gpa, int fd, uint64_t off, uint64
 
 	if (!host)
 		return -EFAULT;
-	if (fresh && p->mem->backing.page_size < MIB(2))
+	if (fresh && p->mem->backing.page_size < MIB(2) && !p->mem->backing.huge_size)
 		sent = place_send(p, gpa, fd, off, len);
 	return place_read(host + sent, fd, off + sent, len - sent, what, e);
 }

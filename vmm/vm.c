@@ -113,7 +113,6 @@ static int init_platform(struct vm *vm, struct err *e)
 				MACHINE_GSI_SERIAL, &console_serial_ops, &vm->console, e);
 	if (r == 0)
 		r = platform_init(&vm->platform, &vm->machine, &vm->pci, e);
-	kvm_coalesce_config_address(&vm->kvm);
 	return r;
 }
 
@@ -160,6 +159,7 @@ static int realize_devices(struct vm *vm, struct err *e)
 		if (r)
 			return err_prefix(e, r, "%s: ", d->id);
 	}
+	kvm_coalesce_ports(&vm->kvm, vm->n_devices > 0);
 	report_stamp(&vm->report, STAMP_DAEMONS_READY);
 	return 0;
 }
@@ -198,6 +198,10 @@ static void describe(struct vm *vm, unsigned phys_bits)
 	vm->desc.acpi = vm->options->machine == MACHINE_ACPI;
 	vm->desc.ecam = vm->desc.acpi;
 	vm->desc.fdt = vm->options->machine == MACHINE_FDT;
+	vm->desc.pci_slots = 0;
+	for (unsigned slot = 0; slot < PCI_SLOTS; slot++)
+		if (vm->pci.slots[slot])
+			vm->desc.pci_slots |= 1u << slot;
 }
 
 static int init_vcpus(struct vm *vm, struct err *e)

@@ -58,7 +58,7 @@ static void count_entry(struct found *f, const uint8_t *p)
 }
 
 /* Searches the last KiB of base RAM as the specification says, and reads the table. */
-static struct found read_table(unsigned cpus)
+static struct found read_table(unsigned cpus, uint32_t slots)
 {
 	struct boot_guest g;
 	struct found f = { 0 };
@@ -66,6 +66,7 @@ static struct found read_table(unsigned cpus)
 	unsigned len, entries;
 
 	boot_guest_init(&g, MIB(4), cpus, false);
+	g.desc.pci_slots = slots;
 	if (mptable_write(&g.desc, &g.place, &g.err) < 0)
 		fail_msg("%s", g.err.msg);
 	for (uint64_t at = 639 << 10; at < 640 << 10 && !fp; at += 16)
@@ -93,20 +94,30 @@ static struct found read_table(unsigned cpus)
 	return f;
 }
 
-static void one_cpu_has_no_ioapic_and_the_pic_in_virtual_wire_mode(void **state)
+/* 64-bit Linux takes no PIC interrupt while it finds an MP table without an IOAPIC. */
+static void one_cpu_has_an_ioapic_too(void **state)
 {
-	struct found f = read_table(1);
+	struct found f = read_table(1, UINT32_MAX);
 
 	(void)state;
 	assert_int_equal(f.cpus, 1);
-	assert_int_equal(f.ioapics, 0);
-	assert_int_equal(f.interrupts, 0);
+	assert_int_equal(f.ioapics, 1);
+	assert_int_equal(f.serial_pin, MACHINE_GSI_SERIAL);
 	assert_int_equal(f.locals, 2);
+}
+
+static void only_slots_with_a_device_have_an_interrupt(void **state)
+{
+	struct found f = read_table(1, 1u << 0 | 1u << 3);
+
+	(void)state;
+	assert_int_equal(f.interrupts, 2);
+	assert_int_equal(f.pci_pin[3], pci_intx_gsi[3]);
 }
 
 static void more_cpus_have_an_ioapic_with_serial_and_pci_lines(void **state)
 {
-	struct found f = read_table(4);
+	struct found f = read_table(4, UINT32_MAX);
 
 	(void)state;
 	assert_int_equal(f.cpus, 4);
@@ -120,7 +131,7 @@ static void more_cpus_have_an_ioapic_with_serial_and_pci_lines(void **state)
 
 static void the_most_cpus_fit(void **state)
 {
-	struct found f = read_table(DESC_CPUS_MAX);
+	struct found f = read_table(DESC_CPUS_MAX, UINT32_MAX);
 
 	(void)state;
 	assert_int_equal(f.cpus, DESC_CPUS_MAX);
@@ -130,7 +141,8 @@ static void the_most_cpus_fit(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(one_cpu_has_no_ioapic_and_the_pic_in_virtual_wire_mode),
+		cmocka_unit_test(one_cpu_has_an_ioapic_too),
+		cmocka_unit_test(only_slots_with_a_device_have_an_interrupt),
 		cmocka_unit_test(more_cpus_have_an_ioapic_with_serial_and_pci_lines),
 		cmocka_unit_test(the_most_cpus_fit),
 	};
