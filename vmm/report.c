@@ -67,6 +67,23 @@ static void write_exits(const struct report *r, const struct vcpus *v)
 	fprintf(r->out, "\n    \"total\": %" PRIu64 "\n  },\n", total);
 }
 
+/* The page size RAM was measured to get; and, where thp=auto got no huge pages, why. */
+static void write_memory(const struct report *r, const struct guest_mem *m)
+{
+	const struct mem_backing *b = &m->backing;
+
+	fprintf(r->out, "  \"memory\": {\n    \"bytes\": %" PRIu64 ",\n    \"kind\": \"%s\",\n",
+		m->size, b->kind);
+	if (b->note[0]) {
+		fputs("    \"note\": \"", r->out);
+		for (const char *c = b->note; *c; c++)
+			fprintf(r->out, *c == '"' || *c == '\\' ? "\\%c" : "%c", *c);
+		fputs("\",\n", r->out);
+	}
+	fprintf(r->out, "    \"page_size\": %" PRIu64 "\n  },\n",
+		b->huge_size ? b->huge_size : b->page_size);
+}
+
 void report_write(struct report *r, const struct guest_mem *m, const struct vcpus *v, int exit_code)
 {
 	if (!r->out)
@@ -75,8 +92,7 @@ void report_write(struct report *r, const struct guest_mem *m, const struct vcpu
 	fputs("{\n", r->out);
 	write_stamps(r);
 	write_exits(r, v);
-	fprintf(r->out, "  \"memory\": { \"bytes\": %" PRIu64 ", \"kind\": \"%s\", \"page_size\": %" PRIu64 " },\n",
-		m->size, m->backing.kind, m->backing.page_size);
+	write_memory(r, m);
 	fprintf(r->out, "  \"cpus\": %u,\n  \"exit_code\": %d\n}\n", v->count, exit_code);
 	if (fflush(r->out) || ferror(r->out))
 		log_error("--boot-report: the file cannot be written: %s", strerror(errno));
