@@ -42,8 +42,8 @@ publish()
 	rm -rf "$1"
 }
 
-# prune DIR: drops results in DIR that nobody asked for in 30 days (a hit touches its directory), and
-# what interrupted runs left
+# prune DIR: drops results in DIR that nobody asked for in 30 days (a hit touches its directory),
+# and what interrupted runs left
 prune()
 {
 	find "$1" -mindepth 1 -maxdepth 1 -name '*.????????????????' -mtime +30 -exec rm -rf {} +

@@ -1,8 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 # Makes a root disk, ext4: our init, BusyBox, and /data with known files and their hashes. No mount,
-# no root; the same bytes each time. Everything is laid out here, so that the guest writes nothing in
-# the background.
+# no root; the same bytes each time. Everything is laid out here, so that the guest writes nothing
+# in the background.
 set -eu
 guest=$(cd "$(dirname "$0")" && pwd)
 . "$guest/common.sh"

@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# Makes an initrd, the same bytes each time. Not compressed unless asked for: unpacking a gzip costs a
-# guest more than anything else that a small initrd does.
+# Makes an initrd, the same bytes each time. Not compressed unless asked for: unpacking a gzip costs
+# a guest more than anything else that a small initrd does.
 set -eu
 guest=$(cd "$(dirname "$0")" && pwd)
 . "$guest/common.sh"

@@ -1,9 +1,9 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 # Builds guest kernels from Debian's linux-source-6.12: tinyconfig and the fragments of a variant.
-# Each result is a directory in the cache with vmlinux (stripped), bzImage and config, found by a key
-# over all that it is made from. One source tree serves all variants one after another, so that a
-# further one costs a part of the first.
+# Each result is a directory in the cache with vmlinux (stripped), bzImage and config, found by a
+# key over all that it is made from. One source tree serves all variants one after another, so that
+# a further one costs a part of the first.
 #
 # shellcheck disable=SC2086 # $files is a list of words
 set -eu

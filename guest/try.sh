@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# try.sh [--shell]: from a fresh Debian bookworm to a Linux guest whose RAM is shared memory and whose
-# disk is served by another process over vhost-user; proves that the guest read and wrote that disk.
+# try.sh [--shell]: from a fresh Debian bookworm to a Linux guest whose RAM is shared memory and
+# whose disk another process serves over vhost-user; proves that the guest read and wrote that disk.
 #
 # Two parts: the first prepares (packages, build, kernel, disk image), on this machine. The second
 # boots; where this machine's KVM is not a real one, it runs in the lab (tests/lab/lab), which has
@@ -29,19 +29,20 @@ step()
 
 clean_up()
 {
-	if [ -n "$daemon" ]; then
-		kill "$daemon" 2>/dev/null || :
-		wait "$daemon" || :
-	fi
+	for pid in $vmm $daemon; do
+		kill "$pid" 2>/dev/null || :
+		wait "$pid" || :
+	done
 	rm -rf "$work"
 }
 
 start_daemon()
 {
+	socket=addr.type=unix,addr.path=blk.sock
 	set -- qemu-storage-daemon \
 		--blockdev driver=file,node-name=file,filename=disk.img \
 		--blockdev driver=raw,node-name=disk,file=file \
-		--export type=vhost-user-blk,id=blk,node-name=disk,addr.type=unix,addr.path=blk.sock,writable=on
+		--export "type=vhost-user-blk,id=blk,node-name=disk,writable=on,$socket"
 	step "a disk daemon"
 	echo "$ $*"
 	# its options are obeyed in order: when its monitor greets, the socket listens
@@ -78,19 +79,28 @@ run_guest()
 		esac
 	done
 	echo
+	# always in the background and waited for: a shell obeys its traps only between commands
+	status=0
 	if [ "$mode" = shell ]; then
 		echo "(leave the shell with exit: the guest then powers off; Ctrl-A x ends minivmm)"
-		status=0
-		"$program" "$@" || status=$?
+		exec 3<&0
+		"$program" "$@" <&3 &
+		vmm=$!
+		wait "$vmm" || status=$?
+		vmm=
 		return "$status"
 	fi
-	{
-		status=0
-		timeout -k 10 "$limit" "$program" "$@" </dev/null || status=$?
-		echo "$status" >status
-	} 2>&1 | tee console
+	mkfifo output
+	tee console <output &
+	tee=$!
+	timeout -k 10 "$limit" "$program" "$@" </dev/null >output 2>&1 &
+	vmm=$!
+	wait "$vmm" || status=$?
+	vmm=
+	wait "$tee"
+	[ "$status" != 124 ] || die "the guest did not end within $limit seconds"
 	grep -aq '^minivmm-init: ok' console || die "the guest's init did not reach its end"
-	return "$(cat status)"
+	return "$status"
 }
 
 boot()
@@ -100,6 +110,7 @@ boot()
 	init=$3
 	mode=$4
 	PATH=$PATH:/usr/sbin:/sbin
+	vmm=
 	daemon=
 	work=$(mktemp -d)
 	trap clean_up EXIT
@@ -118,8 +129,8 @@ boot()
 	*) verbs="$verbs poweroff" ;;
 	esac
 	status=0
-	run_guest --mem-backend=shm --vhost-user blk.sock --on-reset=exit --boot-report boot-report \
-		--append "-- $verbs" || status=$?
+	run_guest --mem-backend=shm --vhost-user blk.sock --boot-report boot-report \
+		--on-reset=exit --append "-- $verbs" || status=$?
 	[ "$status" = 0 ] || die "minivmm ended with $status"
 	check_outside
 	step "the boot report"

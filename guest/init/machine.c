@@ -158,8 +158,7 @@ static int debug_exit(const struct call *c)
 		return verb_fail(c, "'%s' is not a number up to 255", c->value);
 	quiesce();
 	err = machine_out(PORT_EXIT, (unsigned)code);
-	return err ? verb_fail(c, "port 0xf4: %e", err)
-		   : verb_fail(c, "the machine goes on");
+	return err ? verb_fail(c, "port 0xf4: %e", err) : verb_fail(c, "the machine goes on");
 }
 
 void machine_end(unsigned code)
