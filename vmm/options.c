@@ -151,6 +151,14 @@ void options_fini(struct options *o)
 	mem_options_fini(&o->mem);
 }
 
+static void help_keys(FILE *out, const char *option, const struct keyval *table)
+{
+	fprintf(out, "\nKeys of %s:\n", option);
+	for (const struct keyval *k = table; k->key; k++)
+		if (k->type != KEYVAL_REFUSED)
+			fprintf(out, "  %-18s%s\n", k->key, k->help);
+}
+
 void options_help(FILE *out)
 {
 	fputs("usage: minivmm [OPTION]...\n\n"
@@ -159,6 +167,11 @@ void options_help(FILE *out)
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
 		fprintf(out, "  --%s%s%s\n        %s\n", rows[i].name, rows[i].argument ? " " : "",
 			rows[i].argument ? rows[i].argument : "", rows[i].help);
+	help_keys(out, "--mem-backend", mem_option_table);
+	help_keys(out, "--vhost-user", vhost_user_keys);
+	fputs("\nTypes of --vhost-user:\n", out);
+	for (const struct vu_device_type *t = vu_device_types; t->name; t++)
+		fprintf(out, "  %-18s%s\n", t->name, t->about);
 	fputs("\nExit status: 0 power off or exit; 1 set-up; 2 usage; 3 host memory exhausted; 4 guest crash;\n"
 	      "5 blocked system call; 128+N signal N. minivmm(1) has the details.\n", out);
 }
