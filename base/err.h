@@ -16,12 +16,14 @@ struct err {
 };
 
 /* Sets the sentence and returns @code, a negative errno, so that callers can `return err_set(...)`. */
-int err_set(struct err *e, int code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+int err_set(struct err *e, int code, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
 
 /* The same for a failed system call: appends ": " and the text of errno, and returns -errno. */
 int err_sys(struct err *e, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 /* Puts what the caller knows in front of the sentence ("disk blk0: ...") and returns @code. */
-int err_prefix(struct err *e, int code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+int err_prefix(struct err *e, int code, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
 
 #endif

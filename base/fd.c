@@ -153,8 +153,10 @@ ssize_t fd_recv(int sock, void *buf, size_t len, int *ret_fds, size_t *ret_nfds)
 		char bytes[CMSG_SPACE(FD_PASS_MAX * sizeof(int))];
 	} control;
 	struct iovec iov = { .iov_base = buf, .iov_len = len };
-	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1,
-			      .msg_control = control.bytes, .msg_controllen = sizeof(control) };
+	struct msghdr msg = { .msg_iov = &iov,
+			      .msg_iovlen = 1,
+			      .msg_control = control.bytes,
+			      .msg_controllen = sizeof(control) };
 	ssize_t n;
 
 	*ret_nfds = 0;

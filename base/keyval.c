@@ -14,7 +14,7 @@ static const struct {
 	const char *word;
 	bool value;
 } bool_words[] = {
-	{ "on", true }, { "yes", true }, { "true", true },
+	{ "on", true },	  { "yes", true }, { "true", true },
 	{ "off", false }, { "no", false }, { "false", false },
 };
 
@@ -22,9 +22,8 @@ static const struct {
 	const char *unit;
 	unsigned shift;
 } size_units[] = {
-	{ "B", 0 },
-	{ "K", 10 }, { "KiB", 10 }, { "M", 20 }, { "MiB", 20 },
-	{ "G", 30 }, { "GiB", 30 }, { "T", 40 }, { "TiB", 40 },
+	{ "B", 0 },  { "K", 10 },   { "KiB", 10 }, { "M", 20 },	  { "MiB", 20 },
+	{ "G", 30 }, { "GiB", 30 }, { "T", 40 },   { "TiB", 40 },
 };
 
 /* The number at the start of @text; *ret_end is behind it. No sign, no space, no octal. */
@@ -50,8 +49,10 @@ int size_parse(const char *what, const char *text, uint64_t *ret_bytes, struct e
 	if (r == -ERANGE)
 		return err_set(e, r, "%s: the size %s is too large", what, text);
 	if (r || (!*unit && n))
-		return err_set(e, -EINVAL, "%s: %s is not a size: write a number with a unit, as in 512K, 256M or 4G",
-			       what, text);
+		return err_set(
+			e, -EINVAL,
+			"%s: %s is not a size: write a number with a unit, as in 512K, 256M or 4G",
+			what, text);
 	if (!*unit) {
 		*ret_bytes = 0;
 		return 0;
@@ -66,18 +67,22 @@ int size_parse(const char *what, const char *text, uint64_t *ret_bytes, struct e
 		*ret_bytes = n << shift;
 		return 0;
 	}
-	return err_set(e, -EINVAL, "%s: %s: the unit \"%s\" is none of B, K, M, G, T", what, text, unit);
+	return err_set(e, -EINVAL, "%s: %s: the unit \"%s\" is none of B, K, M, G, T", what, text,
+		       unit);
 }
 
-int uint_parse(const char *what, const char *text, uint64_t min, uint64_t max, uint64_t *ret, struct err *e)
+int uint_parse(const char *what, const char *text, uint64_t min, uint64_t max, uint64_t *ret,
+	       struct err *e)
 {
 	const char *end;
 	uint64_t n;
 
 	if (number(text, &n, &end) || *end)
-		return err_set(e, -EINVAL, "%s: %s is not a number from %" PRIu64 " to %" PRIu64, what, text, min, max);
+		return err_set(e, -EINVAL, "%s: %s is not a number from %" PRIu64 " to %" PRIu64,
+			       what, text, min, max);
 	if (n < min || n > max)
-		return err_set(e, -EINVAL, "%s: %s is outside %" PRIu64 " to %" PRIu64, what, text, min, max);
+		return err_set(e, -EINVAL, "%s: %s is outside %" PRIu64 " to %" PRIu64, what, text,
+			       min, max);
 	*ret = n;
 	return 0;
 }
@@ -106,7 +111,8 @@ static int set_bool(const char *what, const char *value, bool *field, struct err
 	return err_set(e, -EINVAL, "%s: %s is neither on nor off", what, value);
 }
 
-static int set_enum(const char *what, const char *value, const struct keyval *k, int *field, struct err *e)
+static int set_enum(const char *what, const char *value, const struct keyval *k, int *field,
+		    struct err *e)
 {
 	char known[256] = "";
 
@@ -122,7 +128,8 @@ static int set_enum(const char *what, const char *value, const struct keyval *k,
 	return err_set(e, -EINVAL, "%s: %s is none of %s", what, value, known);
 }
 
-static int set_value(const char *option, const struct keyval *k, const char *value, void *target, struct err *e)
+static int set_value(const char *option, const struct keyval *k, const char *value, void *target,
+		     struct err *e)
 {
 	void *field = (char *)target + k->offset;
 	char what[128];
@@ -157,7 +164,8 @@ static int set_value(const char *option, const struct keyval *k, const char *val
 	return err_set(e, -EINVAL, "%s: unknown kind of value", what);
 }
 
-/* Copies the next item to @item, doubled commas made single; returns what follows, NULL at the end. */
+/* Copies the next item to @item, doubled commas made single; returns what follows, NULL at the end.
+ */
 static const char *next_item(const char *text, char *item)
 {
 	while (*text && (text[0] != ',' || text[1] == ',')) {
@@ -186,14 +194,17 @@ static int parse_item(const char *option, char *item, const char *bare_key,
 
 		if (strcmp(k->key, key)) {
 			if (k->type != KEYVAL_REFUSED)
-				snprintf(known + at, sizeof(known) - at, "%s%s", at ? ", " : "", k->key);
+				snprintf(known + at, sizeof(known) - at, "%s%s", at ? ", " : "",
+					 k->key);
 			continue;
 		}
 		if (!value && k->type != KEYVAL_BOOL && k->type != KEYVAL_REFUSED)
-			return err_set(e, -EINVAL, "%s: %s needs a value, as in %s=...", option, key, key);
+			return err_set(e, -EINVAL, "%s: %s needs a value, as in %s=...", option,
+				       key, key);
 		return set_value(option, k, value ? value : "on", target, e);
 	}
-	return err_set(e, -EINVAL, "%s: \"%s\" is not a key of this option; known are %s", option, key, known);
+	return err_set(e, -EINVAL, "%s: \"%s\" is not a key of this option; known are %s", option,
+		       key, known);
 }
 
 int keyval_parse(const char *option, const char *text, const char *first,
@@ -207,7 +218,8 @@ int keyval_parse(const char *option, const char *text, const char *first,
 	while (text && r == 0) {
 		text = next_item(text, item);
 		if (!*item)
-			r = err_set(e, -EINVAL, "%s: there is nothing between two commas or at an end", option);
+			r = err_set(e, -EINVAL,
+				    "%s: there is nothing between two commas or at an end", option);
 		else
 			r = parse_item(option, item, first, table, target, e);
 		first = NULL;

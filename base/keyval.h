@@ -16,12 +16,12 @@
 #include "base/err.h"
 
 enum keyval_type {
-	KEYVAL_STRING,		/* char *: allocated, the caller frees (keyval_free frees all of a struct) */
+	KEYVAL_STRING,		/* char *: allocated; keyval_free frees all of a struct */
 	KEYVAL_BOOL,		/* bool: on, off, yes, no, true, false */
 	KEYVAL_UINT,		/* uint64_t: decimal or 0x..., within [min, max] */
 	KEYVAL_SIZE,		/* uint64_t: bytes, unit required, see size_parse */
 	KEYVAL_ENUM,		/* int: index in `words` */
-	KEYVAL_REFUSED,		/* known, never accepted: `help` is the sentence why and what to do */
+	KEYVAL_REFUSED,		/* known, never accepted: `help` says why and what to do */
 };
 
 struct keyval {
@@ -30,7 +30,8 @@ struct keyval {
 	size_t offset;			/* of the field in the target struct */
 	uint64_t min, max;		/* of KEYVAL_UINT; max 0 = UINT64_MAX */
 	const char *const *words;	/* of KEYVAL_ENUM, NULL at the end */
-	size_t given;			/* offset of a bool set when the key was given; 0 for none (give structs a first field) */
+	size_t given;			/* offset of a bool set when the key was given; 0: none
+					 * (so it cannot be a struct's first field) */
 	const char *help;		/* one line for --help and the manual page */
 };
 
@@ -52,7 +53,8 @@ void keyval_free(const struct keyval *table, void *target);
 int size_parse(const char *what, const char *text, uint64_t *ret_bytes, struct err *e);
 
 /* A decimal or 0x number within [min, max]. 0 or -EINVAL with @e naming @what and the bounds. */
-int uint_parse(const char *what, const char *text, uint64_t min, uint64_t max, uint64_t *ret, struct err *e);
+int uint_parse(const char *what, const char *text, uint64_t min, uint64_t max, uint64_t *ret,
+	       struct err *e);
 
 /* Writes @bytes with the largest exact unit ("256M", "4097B") to @buf of 24 bytes; returns @buf. */
 const char *size_format(uint64_t bytes, char buf[24]);

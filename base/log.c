@@ -14,8 +14,8 @@ static struct {
 } log_state = { "minivmm", LOG_WARN };
 
 static const struct {
-	const char *option;	/* as the user writes it */
-	const char *label;	/* as the line shows it */
+	const char *option; /* as the user writes it */
+	const char *label;  /* as the line shows it */
 } levels[] = {
 	[LOG_ERROR] = { "error", "" },
 	[LOG_WARN] = { "warn", "warning: " },
@@ -56,14 +56,14 @@ static void log_line(enum log_level level, const char *fmt, va_list ap)
 		return;
 }
 
-#define LOG_FUNCTION(name, level)			\
-	void name(const char *fmt, ...)			\
-	{						\
-		va_list ap;				\
-							\
-		va_start(ap, fmt);			\
-		log_line(level, fmt, ap);		\
-		va_end(ap);				\
+#define LOG_FUNCTION(name, level)         \
+	void name(const char *fmt, ...)   \
+	{                                 \
+		va_list ap;               \
+                                          \
+		va_start(ap, fmt);        \
+		log_line(level, fmt, ap); \
+		va_end(ap);               \
 	}
 
 LOG_FUNCTION(log_error, LOG_ERROR)

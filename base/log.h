@@ -11,7 +11,8 @@
 
 enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG, LOG_LEVELS };
 
-/* Lines above the level are dropped; LOG_WARN at start. @program is borrowed for the process's life. */
+/* Lines above the level are dropped; LOG_WARN at start. @program is borrowed for the process's
+ * life. */
 void log_setup(const char *program, enum log_level level);
 /* The level called @name ("error", "warn", "info", "debug"), or -EINVAL. */
 int log_level_parse(const char *name);

@@ -4,9 +4,9 @@
  *
  * Owned by the thread that calls loop_run. Everything here is legal in that thread only, except
  * loop_post and loop_stop, which any thread may call (a vCPU under its filter included: they need
- * write(2) and a futex). Around every batch of callbacks the loop takes the lock it was given, so a callback
- * runs exactly like device code on a vCPU: with the device lock held. Watches, timers and jobs are
- * embedded in the caller's structs; the loop allocates nothing after loop_init.
+ * write(2) and a futex). Around every batch of callbacks the loop takes the lock it was given, so
+ * a callback runs exactly like device code on a vCPU: with the device lock held. Watches, timers
+ * and jobs are embedded in the caller's structs; the loop allocates nothing after loop_init.
  */
 #ifndef BASE_LOOP_H
 #define BASE_LOOP_H
@@ -56,14 +56,15 @@ struct loop {
 
 /* @lock is borrowed until loop_fini. Returns 0 or -errno with @e set. */
 int loop_init(struct loop *l, pthread_mutex_t *lock, struct err *e);
-/* Does not call anybody; what is still watched or posted is forgotten. Works on a zeroed-to-dead loop, twice. */
+/* Calls nobody; what is still watched or posted is forgotten. Works after a failed loop_init, twice. */
 void loop_fini(struct loop *l);
 
 /* Starts watching w->fd for w->events. 0, or -errno with @e set. */
 int loop_watch(struct loop *l, struct loop_watch *w, struct err *e);
 /* Changes the events of a watched fd. */
 void loop_watch_events(struct loop *l, struct loop_watch *w, uint32_t events);
-/* Stops watching and sets w->fd to -1; its callback is not called any more, even when its event was due. */
+/* Stops watching and sets w->fd to -1; its callback is not called any more, even when its event was
+ * due. */
 void loop_unwatch(struct loop *l, struct loop_watch *w);
 
 /* Arms, or arms again, for clock_ns() time @at. */
@@ -80,7 +81,7 @@ void loop_stop(struct loop *l);
 
 /* Dispatches until loop_stop. */
 void loop_run(struct loop *l);
-/* Waits at most @timeout_ms (-1: no limit) for one batch and dispatches it; false once stopped. For loop_run and tests. */
+/* Waits at most @timeout_ms (-1: no limit) for one batch and dispatches it; false once stopped. */
 bool loop_once(struct loop *l, int timeout_ms);
 
 #endif

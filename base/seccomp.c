@@ -15,11 +15,8 @@
 #include "minivmm_config.h"
 
 const char *const seccomp_mode_words[] = {
-	[SECCOMP_KILL] = "kill",
-	[SECCOMP_LOG] = "log",
-	[SECCOMP_ERRNO] = "errno",
-	[SECCOMP_OFF] = "off",
-	[SECCOMP_MODES] = NULL,
+	[SECCOMP_KILL] = "kill", [SECCOMP_LOG] = "log",	 [SECCOMP_ERRNO] = "errno",
+	[SECCOMP_OFF] = "off",	 [SECCOMP_MODES] = NULL,
 };
 
 static const char *const syscall_names[] = {
@@ -34,13 +31,15 @@ static void report(int sig, siginfo_t *info, void *context)
 {
 	char line[192];
 	unsigned nr = (unsigned)info->si_syscall;
-	const char *name = nr < ARRAY_SIZE(syscall_names) && syscall_names[nr] ? syscall_names[nr] : "unknown";
+	const char *name =
+		nr < ARRAY_SIZE(syscall_names) && syscall_names[nr] ? syscall_names[nr] : "unknown";
 	int n;
 
 	(void)sig;
 	(void)context;
 	n = snprintf(line, sizeof(line),
-		     "minivmm: the %s thread's filter blocked system call %s (%u): ended, nothing was done\n",
+		     "minivmm: the %s thread's filter blocked system call %s (%u): ended, nothing "
+		     "was done\n",
 		     thread_kind, name, nr);
 	if (n > 0 && write(STDERR_FILENO, line, (size_t)n) < 0)
 		_exit(SECCOMP_EXIT_CODE);
@@ -62,9 +61,12 @@ struct seccomp_filter {
 	scmp_filter_ctx ctx;
 };
 
-/* What the handler above and, in their builds, the sanitizers' run-time libraries need in every thread. */
+/* What the handler above and, in their builds, the sanitizers' run-time libraries need in every
+ * thread. */
 static const int always_allowed[] = {
-	SYS_rt_sigreturn, SYS_exit_group, SYS_restart_syscall,
+	SYS_rt_sigreturn,
+	SYS_exit_group,
+	SYS_restart_syscall,
 #if defined(__SANITIZE_ADDRESS__)
 #define SANITIZED 1
 #elif defined(__has_feature)
@@ -73,10 +75,31 @@ static const int always_allowed[] = {
 #endif
 #endif
 #ifdef SANITIZED
-	SYS_mmap, SYS_munmap, SYS_madvise, SYS_mprotect, SYS_sigaltstack, SYS_getpid, SYS_gettid,
-	SYS_sched_yield, SYS_rt_sigaction, SYS_rt_sigprocmask, SYS_readlink, SYS_openat, SYS_open, SYS_close,
-	SYS_read, SYS_write, SYS_futex, SYS_clock_gettime, SYS_prlimit64, SYS_tgkill, SYS_newfstatat, SYS_exit,
-	SYS_sched_getaffinity, SYS_prctl, SYS_getrlimit,
+	SYS_mmap,
+	SYS_munmap,
+	SYS_madvise,
+	SYS_mprotect,
+	SYS_sigaltstack,
+	SYS_getpid,
+	SYS_gettid,
+	SYS_sched_yield,
+	SYS_rt_sigaction,
+	SYS_rt_sigprocmask,
+	SYS_readlink,
+	SYS_openat,
+	SYS_open,
+	SYS_close,
+	SYS_read,
+	SYS_write,
+	SYS_futex,
+	SYS_clock_gettime,
+	SYS_prlimit64,
+	SYS_tgkill,
+	SYS_newfstatat,
+	SYS_exit,
+	SYS_sched_getaffinity,
+	SYS_prctl,
+	SYS_getrlimit,
 #endif
 };
 
@@ -112,8 +135,8 @@ int seccomp_filter_new(const char *kind, const struct seccomp_rule *rules, size_
 			r = seccomp_rule_add(f->ctx, SCMP_ACT_ALLOW, rule->nr, 0);
 		else
 			r = seccomp_rule_add(f->ctx, SCMP_ACT_ALLOW, rule->nr, 1,
-					     SCMP_CMP((unsigned)rule->arg, SCMP_CMP_MASKED_EQ, UINT32_MAX,
-						      rule->value));
+					     SCMP_CMP((unsigned)rule->arg, SCMP_CMP_MASKED_EQ,
+						      UINT32_MAX, rule->value));
 	}
 	if (r < 0) {
 		seccomp_filter_free(f);
@@ -132,7 +155,9 @@ int seccomp_filter_install(struct seccomp_filter *f, struct err *e)
 	thread_kind = f->kind;
 	r = seccomp_load(f->ctx);
 	if (r < 0)
-		return err_set(e, r, "system call filter of the %s thread cannot be installed: %s; --seccomp off goes on without",
+		return err_set(e, r,
+			       "system call filter of the %s thread cannot be installed: %s; "
+			       "--seccomp off goes on without",
 			       f->kind, strerror(-r));
 	return 0;
 }
@@ -155,7 +180,9 @@ int seccomp_filter_new(const char *kind, const struct seccomp_rule *rules, size_
 	(void)n_rules;
 	*ret = NULL;
 	return mode == SECCOMP_OFF ? 0
-		: err_set(e, -ENOSYS, "this build has no system call filters: use --seccomp off, or build with libseccomp");
+				   : err_set(e, -ENOSYS,
+					     "this build has no system call filters: use --seccomp "
+					     "off, or build with libseccomp");
 }
 
 int seccomp_filter_install(struct seccomp_filter *f, struct err *e)

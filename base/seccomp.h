@@ -21,7 +21,8 @@ extern const char *const seccomp_mode_words[SECCOMP_MODES + 1];
 
 enum { SECCOMP_EXIT_CODE = 5, SECCOMP_ANY = -1 };
 
-/* One allowed system call; with @arg other than SECCOMP_ANY only when that argument's lower 32 bits equal @value. */
+/* One allowed system call; with @arg other than SECCOMP_ANY only when that argument's lower 32 bits
+ * equal @value. */
 struct seccomp_rule {
 	int nr;			/* SYS_... */
 	int arg;		/* 0 to 5, or SECCOMP_ANY */
@@ -36,11 +37,11 @@ struct seccomp_filter;
  */
 int seccomp_filter_new(const char *kind, const struct seccomp_rule *rules, size_t n_rules,
 		       enum seccomp_mode mode, struct seccomp_filter **ret, struct err *e);
-/* Installs it for the calling thread, and makes it the one whose kind a report names. NULL: does nothing. */
+/* Installs it for the calling thread, whose kind a report then names. NULL: does nothing. */
 int seccomp_filter_install(struct seccomp_filter *f, struct err *e);
 void seccomp_filter_free(struct seccomp_filter *f);
 
-/* Installs the SIGSYS handler that reports and ends the process. Once a process, before any filter. */
+/* Installs the SIGSYS handler that reports and ends the process. Once, before any filter. */
 void seccomp_report_setup(void);
 
 #endif

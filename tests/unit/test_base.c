@@ -28,11 +28,23 @@ static void sizes_need_a_unit(void **state)
 		int result;
 		uint64_t bytes;
 	} cases[] = {
-		{ "0", 0, 0 }, { "4096B", 0, 4096 }, { "512K", 0, KIB(512) }, { "256M", 0, MIB(256) },
-		{ "256MiB", 0, MIB(256) }, { "3G", 0, GIB(3) }, { "0x10k", 0, KIB(16) },
-		{ "256", -EINVAL }, { "", -EINVAL }, { "-1M", -EINVAL }, { "M", -EINVAL }, { "1X", -EINVAL },
-		{ "1 M", -EINVAL }, { " 1M", -EINVAL }, { "1.5G", -EINVAL },
-		{ "99999999999999999999G", -ERANGE }, { "17179869184G", -ERANGE },
+		{ "0", 0, 0 },
+		{ "4096B", 0, 4096 },
+		{ "512K", 0, KIB(512) },
+		{ "256M", 0, MIB(256) },
+		{ "256MiB", 0, MIB(256) },
+		{ "3G", 0, GIB(3) },
+		{ "0x10k", 0, KIB(16) },
+		{ "256", -EINVAL },
+		{ "", -EINVAL },
+		{ "-1M", -EINVAL },
+		{ "M", -EINVAL },
+		{ "1X", -EINVAL },
+		{ "1 M", -EINVAL },
+		{ " 1M", -EINVAL },
+		{ "1.5G", -EINVAL },
+		{ "99999999999999999999G", -ERANGE },
+		{ "17179869184G", -ERANGE },
 	};
 
 	(void)state;
@@ -40,7 +52,8 @@ static void sizes_need_a_unit(void **state)
 		struct err e = { "" };
 		uint64_t bytes = 77;
 
-		assert_int_equal(size_parse("--memory", cases[i].text, &bytes, &e), cases[i].result);
+		assert_int_equal(size_parse("--memory", cases[i].text, &bytes, &e),
+				 cases[i].result);
 		assert_int_equal(bytes, cases[i].result ? 77 : cases[i].bytes);
 		assert_int_equal(e.msg[0] != '\0', cases[i].result != 0);
 	}
@@ -69,11 +82,20 @@ static const char *const colors[] = { "red", "green", NULL };
 
 static const struct keyval sample_table[] = {
 	{ .key = "path", .type = KEYVAL_STRING, .offset = offsetof(struct sample, path) },
-	{ .key = "on", .type = KEYVAL_BOOL, .offset = offsetof(struct sample, on),
+	{ .key = "on",
+	  .type = KEYVAL_BOOL,
+	  .offset = offsetof(struct sample, on),
 	  .given = offsetof(struct sample, on_given) },
-	{ .key = "count", .type = KEYVAL_UINT, .offset = offsetof(struct sample, count), .min = 1, .max = 9 },
+	{ .key = "count",
+	  .type = KEYVAL_UINT,
+	  .offset = offsetof(struct sample, count),
+	  .min = 1,
+	  .max = 9 },
 	{ .key = "size", .type = KEYVAL_SIZE, .offset = offsetof(struct sample, size) },
-	{ .key = "color", .type = KEYVAL_ENUM, .offset = offsetof(struct sample, color), .words = colors },
+	{ .key = "color",
+	  .type = KEYVAL_ENUM,
+	  .offset = offsetof(struct sample, color),
+	  .words = colors },
 	{ .key = "never", .type = KEYVAL_REFUSED, .help = "there is no such thing; use on" },
 	{ NULL },
 };
@@ -85,7 +107,8 @@ static void an_option_value_is_a_word_and_keys(void **state)
 
 	(void)state;
 	assert_int_equal(keyval_parse("--sample", "/a,,b,on,count=0x3,size=4K,color=green", "path",
-				      sample_table, &s, &e), 0);
+				      sample_table, &s, &e),
+			 0);
 	assert_string_equal(s.path, "/a,b");
 	assert_true(s.on);
 	assert_true(s.on_given);
@@ -107,11 +130,13 @@ static void a_bad_option_value_is_named_with_the_way_out(void **state)
 		{ "x,on=maybe", "--sample: on: maybe is neither on nor off" },
 		{ "x,count=10", "--sample: count: 10 is outside 1 to 9" },
 		{ "x,count=1x", "--sample: count: 1x is not a number from 1 to 9" },
-		{ "x,size=5", "--sample: size: 5 is not a size: write a number with a unit, as in 512K, 256M or 4G" },
+		{ "x,size=5", "--sample: size: 5 is not a size: write a number with a unit, as in "
+			      "512K, 256M or 4G" },
 		{ "x,on,on=off", "--sample: on is given twice" },
 		{ "x,path=y", "--sample: path is given twice" },
 		{ "x,size", "--sample: size needs a value, as in size=..." },
-		{ "x,what=1", "--sample: \"what\" is not a key of this option; known are path, on, count, size, color" },
+		{ "x,what=1", "--sample: \"what\" is not a key of this option; known are path, on, "
+			      "count, size, color" },
 		{ "x,never=1", "--sample: never: there is no such thing; use on" },
 	};
 
@@ -353,9 +378,12 @@ int main(void)
 		cmocka_unit_test(a_cursor_stops_at_the_end_and_says_so),
 		cmocka_unit_test(errors_carry_the_sentence_and_the_code),
 		cmocka_unit_test(fds_travel_and_surplus_ones_are_closed),
-		cmocka_unit_test_setup_teardown(a_watch_taken_away_in_a_batch_is_not_called, loop_setup, loop_teardown),
-		cmocka_unit_test_setup_teardown(timers_expire_in_order_and_only_once, loop_setup, loop_teardown),
-		cmocka_unit_test_setup_teardown(a_job_posted_twice_runs_once_and_may_post_itself, loop_setup, loop_teardown),
+		cmocka_unit_test_setup_teardown(a_watch_taken_away_in_a_batch_is_not_called,
+						loop_setup, loop_teardown),
+		cmocka_unit_test_setup_teardown(timers_expire_in_order_and_only_once, loop_setup,
+						loop_teardown),
+		cmocka_unit_test_setup_teardown(a_job_posted_twice_runs_once_and_may_post_itself,
+						loop_setup, loop_teardown),
 		cmocka_unit_test_setup_teardown(stop_ends_the_loop_once, loop_setup, loop_teardown),
 		cmocka_unit_test(log_levels_have_names),
 	};
