@@ -278,34 +278,27 @@ int guest_mem_pread(const struct guest_mem *m, uint64_t gpa, void *buf, size_t l
 	return fd_pread_all(g->fd, buf, len, (off_t)(g->fd_offset + (gpa - g->gpa)));
 }
 
-bool guest_mem_exhausted(const struct guest_mem *m, struct err *e)
+int guest_mem_trouble(const struct guest_mem *m, struct err *e)
 {
 	for (unsigned i = 0; i < m->count; i++) {
 		const struct mem_region *g = &m->regions[i];
 		struct statvfs v;
 		struct stat st;
 
-		if (fstat(g->fd, &st) == 0 && (uint64_t)st.st_size < g->fd_offset + g->size) {
-			err_set(e, -EFAULT, "guest RAM: somebody who has its %s object cut it off; "
-				"--mem-backend=memfd is sealed against that", m->backing.kind);
-			return true;
-		}
+		if (fstat(g->fd, &st) == 0 && (uint64_t)st.st_size < g->fd_offset + g->size)
+			return err_set(e, -EFAULT, "guest RAM: somebody who has its %s object cut it "
+				       "off; --mem-backend=memfd is sealed against that",
+				       m->backing.kind);
 		if (!m->has_pool && fstatvfs(g->fd, &v) == 0 && v.f_blocks &&
-		    (uint64_t)v.f_bavail * v.f_frsize < m->backing.page_size) {
-			err_set(e, -ENOSPC,
-				"guest RAM: the file system of its %s object is full and the guest "
-				"needs more; make it larger, use --mem-backend=memfd, or find out "
-				"before the start with prealloc=on",
-				m->backing.kind);
-			return true;
-		}
+		    (uint64_t)v.f_bavail * v.f_frsize < m->backing.page_size)
+			return err_set(e, -ENOSPC, "guest RAM: the file system of its %s object is full "
+				       "and the guest needs more; make it larger, use "
+				       "--mem-backend=memfd, or find out before the start with "
+				       "prealloc=on", m->backing.kind);
 	}
-	if (m->has_pool && hugetlb_is_empty(m->pool_fd)) {
-		err_set(e, -ENOMEM,
-			"guest RAM: the host's pool of huge pages is empty and the guest needs "
-			"more; raise "
-			"nr_hugepages, or find out before the start with prealloc=on");
-		return true;
-	}
-	return false;
+	if (m->has_pool && hugetlb_is_empty(m->pool_fd))
+		return err_set(e, -ENOMEM, "guest RAM: the host's pool of huge pages is empty and the "
+			       "guest needs more; raise nr_hugepages, or find out before the start "
+			       "with prealloc=on");
+	return 0;
 }

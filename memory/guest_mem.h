@@ -68,11 +68,11 @@ void *mem_ptr(const struct guest_mem *m, uint64_t gpa, uint64_t len);
 int guest_mem_pread(const struct guest_mem *m, uint64_t gpa, void *buf, size_t len);
 
 /*
- * After KVM_RUN failed with EFAULT: whether the host has no memory left for an untouched page of
- * RAM (file system full, huge page pool empty), or somebody cut the object off; @e then has the
- * sentence. False when RAM is not the cause. Any thread whose filter allows fstat, fstatfs and
- * pread; not for a signal handler.
+ * After KVM_RUN failed with EFAULT: 0 when RAM is not the cause; -EFAULT when somebody cut the
+ * object off, -ENOSPC or -ENOMEM when the host has no memory left for an untouched page of RAM
+ * (file system full, huge page pool empty); @e then has the sentence. Any thread whose filter
+ * allows fstat, fstatfs and pread; not for a signal handler.
  */
-bool guest_mem_exhausted(const struct guest_mem *m, struct err *e);
+int guest_mem_trouble(const struct guest_mem *m, struct err *e);
 
 #endif

@@ -8,11 +8,12 @@
 #include <sys/epoll.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/range.h"
 
-enum { CTRL_A = 1 };
+enum { CTRL_A = 1, LAST_WORDS_MS = 1000 };
 
 /* --- one direction --- */
 
@@ -160,11 +161,12 @@ static void in_ready(void *arg, uint32_t events)
 	ssize_t n;
 
 	(void)events;
-	if (room == 0) {
+	/* A terminal is read even then: the way out must work when the guest hangs. */
+	if (room == 0 && !c->raw) {
 		want(c, &c->in, false);
 		return;
 	}
-	n = read(c->in.fd, bytes, min_u64(room, sizeof(bytes)));
+	n = read(c->in.fd, bytes, c->raw ? sizeof(bytes) : min_u64(room, sizeof(bytes)));
 	if (n < 0 && (errno == EINTR || errno == EAGAIN))
 		return;
 	if (n <= 0) {
@@ -209,6 +211,16 @@ static int make_raw(struct console *c)
 	return 0;
 }
 
+/*
+ * The terminal of standard output once more, for writes that do not wait: what epoll calls writable
+ * may have room for one byte, and O_NONBLOCK on the descriptor we were given would be on everybody's.
+ * -1 where it may not be opened: then a terminal that stands still makes the loop wait.
+ */
+static int open_terminal(void)
+{
+	return open("/proc/self/fd/1", O_WRONLY | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
+}
+
 int console_init(struct console *c, const char *mode, struct loop *loop, struct serial *serial,
 		 void (*quit)(void *arg), void (*first_byte)(void *arg), void *arg, struct err *e)
 {
@@ -225,8 +237,10 @@ int console_init(struct console *c, const char *mode, struct loop *loop, struct 
 		if (c->file < 0)
 			return err_sys(e, "--serial: %s cannot be written", path);
 	}
+	if (stdio && isatty(STDOUT_FILENO))
+		c->file = open_terminal();
 	open_end(c, &c->in, stdio ? STDIN_FILENO : -1, EPOLLIN, in_ready);
-	open_end(c, &c->out, stdio ? STDOUT_FILENO : c->file, EPOLLOUT, out_ready);
+	open_end(c, &c->out, c->file < 0 && stdio ? STDOUT_FILENO : c->file, EPOLLOUT, out_ready);
 	return 0;
 }
 
@@ -247,13 +261,15 @@ int console_start(struct console *c, struct err *e)
 
 void console_fini(struct console *c)
 {
+	uint64_t until = clock_ns() + MS_TO_NS(LAST_WORDS_MS);
+
 	if (!c->loop)
 		return;
 	/* What the guest said last matters most: wait a little for a slow reader, not for ever. */
-	while (c->out.fd >= 0 && c->used > 0) {
+	while (c->out.fd >= 0 && c->used > 0 && clock_ns() < until) {
 		struct pollfd p = { .fd = c->out.fd, .events = POLLOUT };
 
-		if (c->out.polled && poll(&p, 1, 1000) <= 0)
+		if (c->out.polled && poll(&p, 1, LAST_WORDS_MS) <= 0)
 			break;
 		write_some(c);
 	}
@@ -266,15 +282,19 @@ void console_fini(struct console *c)
 	c->loop = NULL;
 }
 
-void console_suspend(struct console *c)
+bool console_suspend(struct console *c)
 {
-	if (c->raw)
-		tcsetattr(c->in.fd, TCSADRAIN, &c->saved);
+	bool was_raw = c->raw;
+
+	/* Not TCSADRAIN: a terminal that stands still would keep us from ending. */
+	if (was_raw)
+		tcsetattr(c->in.fd, TCSANOW, &c->saved);
 	c->raw = false;
+	return was_raw;
 }
 
 void console_resume(struct console *c)
 {
-	if (c->in.fd >= 0 && isatty(c->in.fd) && make_raw(c))
+	if (c->in.fd >= 0 && make_raw(c))
 		log_warn("the terminal cannot be made raw again");
 }

@@ -40,7 +40,7 @@ struct console {
 	void (*first_byte)(void *arg);
 	void *arg;
 	struct console_end in, out;
-	int file;			/* of file=PATH, owned; -1: none */
+	int file;			/* of file=PATH, or a terminal opened anew; owned; -1: none */
 	bool raw, escape, seen;
 	struct termios saved;
 	uint8_t buffer[CONSOLE_BUFFER];	/* output the loop has yet to write: a ring */
@@ -64,8 +64,9 @@ int console_start(struct console *c, struct err *e);
  * and on a zeroed struct. */
 void console_fini(struct console *c);
 
-/* Gives the terminal to whoever stops us (SIGTSTP), and takes it back. */
-void console_suspend(struct console *c);
+/* Gives the terminal to whoever stops us (SIGTSTP); whether it was ours. */
+bool console_suspend(struct console *c);
+/* Takes back what console_suspend gave. */
 void console_resume(struct console *c);
 
 #endif

@@ -21,10 +21,12 @@ static int run(const struct options *o)
 	int code = VM_EXIT_SETUP;
 
 	seccomp_report_setup();
-	if (vm_init(&vm, o, &e))
-		log_error("%s", e.msg);
-	else
+	if (vm_init(&vm, o, &e) == 0)
 		code = vm_run(&vm);
+	else if (vm.ended)
+		code = vm.exit_code;
+	if (e.msg[0])
+		log_error("%s", e.msg);
 	vm_fini(&vm);
 	return code;
 }

@@ -238,6 +238,8 @@ static void *vcpu_thread(void *arg)
 		log_error("vCPU %u: %s", c->index, e.msg);
 		_exit(1);
 	}
+	while (v->pause)
+		pthread_cond_wait(&v->wake, &v->machine->lock);
 	if (!v->first_run)
 		v->first_run = clock_ns();
 	pthread_mutex_unlock(&v->machine->lock);
@@ -266,6 +268,7 @@ int vcpus_start(struct vcpus *v, struct seccomp_filter *filter, struct err *e)
 	pthread_attr_init(&attr);
 	pthread_attr_setstacksize(&attr, STACK_SIZE);
 	v->filter = filter;
+	v->pause = true;
 	for (unsigned i = 0; i < v->count && r == 0; i++) {
 		r = pthread_create(&v->vcpu[i].thread, &attr, vcpu_thread, &v->vcpu[i]);
 		v->vcpu[i].started = r == 0;

@@ -74,7 +74,8 @@ int vcpus_init(struct vcpus *v, struct kvm *k, struct machine *m, unsigned count
 /* Only after threads were never started: a running VM ends with its process. */
 void vcpus_fini(struct vcpus *v);
 
-/* Starts the threads; each installs @filter first and then runs the guest. The filter is borrowed. */
+/* Starts the threads; each installs @filter, which is borrowed, and waits for vcpus_resume before it
+ * enters the guest. */
 int vcpus_start(struct vcpus *v, struct seccomp_filter *filter, struct err *e);
 /* Loop. Makes every vCPU leave the guest and park; on_parked follows. */
 void vcpus_pause(struct vcpus *v);

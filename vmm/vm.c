@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/fd.h"
@@ -116,14 +117,26 @@ static int init_platform(struct vm *vm, struct err *e)
 	return r;
 }
 
+/* fd=N: a socket that whoever started us has connected. */
+static int inherited(const struct vhost_user_options *o, struct err *e)
+{
+	int fd = (int)o->fd;
+	struct stat st;
+
+	if (fstat(fd, &st) < 0 || !S_ISSOCK(st.st_mode))
+		return err_set(e, -EBADF, "fd=%d is not an open socket: start minivmm with one that is "
+			       "connected to the daemon, or give socket=PATH", fd);
+	return fd;
+}
+
 static int connect_device(struct vm *vm, struct vhost_user_device *d, struct err *e)
 {
 	const struct vhost_user_options *o = d->options;
-	int sock = o->fd_given ? (int)o->fd : supervisor_connect(&vm->supervisor, o->number, e);
-	int r = sock < 0 ? sock : vhost_user_device_connect(d, &sock, e);
+	int sock = o->fd_given ? inherited(o, e) : supervisor_connect(&vm->supervisor, o->number, e);
 
-	fd_close(&sock);
-	return r ? err_prefix(e, r, "%s: ", d->id) : 0;
+	if (sock < 0)
+		return err_prefix(e, sock, "device %s: ", d->id);
+	return vhost_user_device_connect(d, &sock, e);
 }
 
 /* Connects to every daemon first, so that all of them negotiate while the kernel is loaded. */
@@ -150,14 +163,16 @@ static int realize_devices(struct vm *vm, struct err *e)
 		struct vhost_user_device *d = &vm->devices[i];
 		int r = 0;
 
-		while (!d->ready && !d->failed)
+		while (!d->ready && !d->failed && !vm->ended)
 			loop_once(&vm->loop, -1);
+		if (vm->ended)
+			return -EINTR;
 		if (d->failed)
 			r = err_set(e, -EPROTO, "%s", d->why.msg);
 		if (r == 0)
 			r = vhost_user_device_realize(d, e);
 		if (r)
-			return err_prefix(e, r, "%s: ", d->id);
+			return r;
 	}
 	kvm_coalesce_ports(&vm->kvm, vm->n_devices > 0);
 	report_stamp(&vm->report, STAMP_DAEMONS_READY);
@@ -221,6 +236,18 @@ static int init_vcpus(struct vm *vm, struct err *e)
 	return r;
 }
 
+/* Everybody is confined before the guest's first instruction. */
+static int start_vcpus(struct vm *vm, struct err *e)
+{
+	if (vcpus_start(&vm->vcpus, vm->sandbox.vcpu, e) ||
+	    sandbox_enter_loop(&vm->sandbox, e))
+		return -1;
+	pthread_mutex_lock(&vm->machine.lock);
+	vcpus_resume(&vm->vcpus);
+	pthread_mutex_unlock(&vm->machine.lock);
+	return 0;
+}
+
 int vm_init(struct vm *vm, const struct options *o, struct err *e)
 {
 	*vm = (struct vm){ .options = o, .signals = -1, .signal_watch.fd = -1,
@@ -237,14 +264,13 @@ int vm_init(struct vm *vm, const struct options *o, struct err *e)
 	if (init_memory(vm, e) ||
 	    init_platform(vm, e) ||
 	    connect_devices(vm, e) ||
-	    loader_load(&vm->loader, &vm->mem, false, e) ||
+	    vm_life_load(vm, false, e) ||
 	    realize_devices(vm, e) ||
 	    init_vcpus(vm, e) ||
 	    vm_life_boot(vm, false, e) ||
 	    sandbox_init(&vm->sandbox, o->seccomp, e) ||
 	    console_start(&vm->console, e) ||
-	    vcpus_start(&vm->vcpus, vm->sandbox.vcpu, e) ||
-	    sandbox_enter_loop(&vm->sandbox, e))
+	    start_vcpus(vm, e))
 		return -1;
 	return 0;
 }

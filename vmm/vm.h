@@ -67,7 +67,8 @@ struct vm {
 	int exit_code;
 };
 
-/* Everything up to the first guest instruction. 0, or -errno with @e; vm_fini cleans up either way. */
+/* Everything up to the first guest instruction. 0, or negative with @e; vm_fini cleans up either way.
+ * When it fails with vm->ended set, exit_code says more than "set-up"; a signal has no sentence. */
 int vm_init(struct vm *vm, const struct options *o, struct err *e);
 /* Runs the guest until it ends; returns the program's exit code. After vm_init succeeded, once. */
 int vm_run(struct vm *vm);

@@ -15,11 +15,17 @@
 
 enum { BOOT_MARK_INIT = 0x41 };	/* port 0x80: user space begins, as cloud-hypervisor's debug port numbers it */
 
-static void end(struct vm *vm, int exit_code)
+/* Under the lock, in any thread. The first reason to end is the one told. */
+static void decide(struct vm *vm, int exit_code)
 {
 	if (!vm->ended)
 		vm->exit_code = exit_code;
 	vm->ended = true;
+}
+
+static void end(struct vm *vm, int exit_code)
+{
+	decide(vm, exit_code);
 	loop_stop(&vm->loop);
 }
 
@@ -27,9 +33,11 @@ static void end(struct vm *vm, int exit_code)
 
 static void suspend(struct vm *vm)
 {
-	console_suspend(&vm->console);
+	bool had_terminal = console_suspend(&vm->console);
+
 	kill(getpid(), SIGSTOP);
-	console_resume(&vm->console);
+	if (had_terminal)
+		console_resume(&vm->console);
 }
 
 static void on_signal(void *arg, uint32_t events)
@@ -65,8 +73,14 @@ int vm_life_init(struct vm *vm, struct err *e)
 	sigset_t set;
 
 	sigemptyset(&set);
-	for (size_t i = 0; i < ARRAY_SIZE(ours); i++)
-		sigaddset(&set, ours[i]);
+	for (size_t i = 0; i < ARRAY_SIZE(ours); i++) {
+		struct sigaction old;
+
+		/* Who started us with a signal ignored (nohup, a shell's background job) wants that: a
+		 * signalfd would report it nevertheless. */
+		if (sigaction(ours[i], NULL, &old) == 0 && old.sa_handler != SIG_IGN)
+			sigaddset(&set, ours[i]);
+	}
 	/* Before any thread exists: all of them inherit it. */
 	pthread_sigmask(SIG_BLOCK, &set, NULL);
 	signal(SIGPIPE, SIG_IGN);
@@ -100,20 +114,16 @@ void vm_life_request(void *arg, int request, unsigned value)
 			report_stamp(&vm->report, STAMP_GUEST_INIT);
 		return;
 	case MACHINE_POWER_OFF:
-		vm->ended = true;
-		vm->exit_code = VM_EXIT_OK;
+		decide(vm, VM_EXIT_OK);
 		break;
 	case MACHINE_DEBUG_EXIT:
-		vm->ended = true;
-		vm->exit_code = (int)(value << 1 | 1) & 0xff;
+		decide(vm, (int)(value << 1 | 1) & 0xff);
 		break;
 	case MACHINE_RESET:
-		if (vm->options->on_reset == ON_RESET_EXIT) {
-			vm->ended = true;
-			vm->exit_code = VM_EXIT_OK;
-		} else {
+		if (vm->options->on_reset == ON_RESET_EXIT)
+			decide(vm, VM_EXIT_OK);
+		else
 			vm->reset_wanted = true;
-		}
 		break;
 	}
 	/* The guest runs no instruction more before the loop has acted. */
@@ -135,12 +145,15 @@ void vm_life_first_byte(void *arg)
 static void crash(struct vm *vm, const struct vcpu *c)
 {
 	struct err e = { "" };
+	int r = c->stop.kind == EXIT_FAULT ? guest_mem_trouble(&vm->mem, &e) : 0;
 
-	if (c->stop.kind == EXIT_FAULT && guest_mem_exhausted(&vm->mem, &e)) {
+	if (r == -ENOSPC || r == -ENOMEM) {
 		log_error("%s", e.msg);
 		end(vm, VM_EXIT_MEMORY);
 		return;
 	}
+	/* On a raw terminal lines would not begin at its left edge. */
+	console_suspend(&vm->console);
 	if (c->stop.kind == EXIT_SHUTDOWN)
 		log_error("the guest crashed: triple fault on vCPU %u", c->index);
 	else if (c->stop.kind == EXIT_FAULT)
@@ -161,9 +174,9 @@ static void restart(struct vm *vm)
 {
 	struct err e = { "" };
 
-	if (guest_mem_exhausted(&vm->mem, &e) ||
-	    kvm_reset_irqchip(&vm->kvm, &e) ||
-	    loader_load(&vm->loader, &vm->mem, true, &e) ||
+	pci_bus_reset(&vm->pci);
+	if (kvm_reset_irqchip(&vm->kvm, &e) ||
+	    vm_life_load(vm, true, &e) ||
 	    vm_life_boot(vm, true, &e)) {
 		log_error("the guest cannot be reset: %s", e.msg);
 		end(vm, VM_EXIT_CRASH);
@@ -210,6 +223,21 @@ void vm_life_parked(void *arg)
 		reset(vm);
 }
 
+/* @r of a write to RAM. When RAM was not there, says why it was not. */
+static int explain(struct vm *vm, int r, struct err *e)
+{
+	int trouble = r == -EFAULT ? guest_mem_trouble(&vm->mem, e) : 0;
+
+	if (trouble == -ENOSPC || trouble == -ENOMEM)
+		decide(vm, VM_EXIT_MEMORY);
+	return r;
+}
+
+int vm_life_load(struct vm *vm, bool again, struct err *e)
+{
+	return explain(vm, loader_load(&vm->loader, &vm->mem, again, e), e);
+}
+
 int vm_life_boot(struct vm *vm, bool again, struct err *e)
 {
 	struct boot_regs regs;
@@ -219,7 +247,7 @@ int vm_life_boot(struct vm *vm, bool again, struct err *e)
 	r = boot_setup(&vm->loader, &vm->mem, &vm->desc, vm->cmdline, &regs, e);
 	for (unsigned i = 0; i < vm->vcpus.count && r == 0; i++)
 		r = arch_vcpu_reset(vm->vcpus.vcpu[i].fd, i, &regs, again, e);
-	return r;
+	return explain(vm, r, e);
 }
 
 /* --- the run itself --- */

@@ -14,7 +14,9 @@ struct vm;
 
 /* Set-up: signals become events of the loop. 0 or -errno with @e. */
 int vm_life_init(struct vm *vm, struct err *e);
-/* Power-on state of everything but devices: boot tables and registers; @again after the guest ran. */
+/* Kernel and initrd to RAM; @again after the guest ran. 0 or -errno with @e. */
+int vm_life_load(struct vm *vm, bool again, struct err *e);
+/* Power-on state of everything but devices: boot tables and registers. */
 int vm_life_boot(struct vm *vm, bool again, struct err *e);
 
 /* machine_ops.request. */

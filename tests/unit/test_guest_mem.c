@@ -834,10 +834,10 @@ static void an_object_cut_off_is_told_from_other_trouble(void **state)
 	uint8_t byte;
 
 	(void)state;
-	assert_false(guest_mem_exhausted(&m, &e));
+	assert_int_equal(guest_mem_trouble(&m, &e), 0);
 	assert_string_equal(e.msg, "");
 	assert_int_equal(ftruncate(m.regions[0].fd, (off_t)MIB(1)), 0);
-	assert_true(guest_mem_exhausted(&m, &e));
+	assert_int_equal(guest_mem_trouble(&m, &e), -EFAULT);
 	assert_non_null(strstr(e.msg, "cut it off"));
 	/* Reading it is an error, not a signal. */
 	assert_int_equal(guest_mem_pread(&m, MIB(2), &byte, 1), -ENODATA);
@@ -856,7 +856,7 @@ static void fini_works_on_zeroed_failed_and_finished_ones(void **state)
 	assert_int_equal(open_fds(), fds);
 	assert_int_not_equal(try_ram(&m, "memfd", 0, &e), 0);
 	guest_mem_fini(&m);
-	assert_false(guest_mem_exhausted(&m, &e));
+	assert_int_equal(guest_mem_trouble(&m, &e), 0);
 	assert_null(mem_ptr(&m, 0, 0));
 }
 

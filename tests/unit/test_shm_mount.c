@@ -139,12 +139,12 @@ static void a_mount_that_runs_full_is_told_from_other_trouble(void **state)
 
 	(void)state;
 	assert_int_equal(try_ram(&m, "shm,thp=off", MIB(6), &e), 0);
-	assert_false(guest_mem_exhausted(&m, &e));
+	assert_int_equal(guest_mem_trouble(&m, &e), 0);
 	hog = take_room(MIB(8));
-	assert_true(guest_mem_exhausted(&m, &e));
+	assert_int_equal(guest_mem_trouble(&m, &e), -ENOSPC);
 	assert_non_null(strstr(e.msg, "is full and the guest needs more"));
 	close(hog);
-	assert_false(guest_mem_exhausted(&m, &e));
+	assert_int_equal(guest_mem_trouble(&m, &e), 0);
 	guest_mem_fini(&m);
 }
 
