@@ -46,7 +46,6 @@ static const struct seccomp_rule rules[] = {
 	{ SYS_unlink, SECCOMP_ANY },
 	{ SYS_write, SECCOMP_ANY },
 	{ SYS_ioctl, 1, TCSETS },
-	{ SYS_ioctl, 1, TCSETSW },
 	{ SYS_ioctl, 1, TCGETS },
 };
 
