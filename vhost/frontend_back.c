@@ -110,7 +110,8 @@ static void back_ready(void *arg, uint32_t events)
 {
 	struct vu_frontend *f = arg;
 
-	if (events & EPOLLOUT) {
+	/* A hang-up comes without room for the answer that waits: sending finds out. */
+	if (events & (EPOLLOUT | EPOLLHUP | EPOLLERR)) {
 		int r = vu_channel_flush(&f->back);
 
 		if (r < 0)
