@@ -15,7 +15,7 @@ struct err {
 	char msg[512];		/* one sentence, no newline; empty while nothing failed */
 };
 
-/* Sets the sentence and returns @code, a negative errno, so that callers can `return err_set(...)`. */
+/* Sets the sentence and returns @code, a negative errno: callers `return err_set(...)`. */
 int err_set(struct err *e, int code, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 

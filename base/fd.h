@@ -39,7 +39,7 @@ int fd_read_all(int fd, void *buf, size_t len);
 int fd_write_all(int fd, const void *buf, size_t len);
 int fd_pread_all(int fd, void *buf, size_t len, off_t offset);
 
-enum { FD_PASS_MAX = 16 };	/* most fds one message may carry to us; more are a protocol error */
+enum { FD_PASS_MAX = 16 };	/* most fds one message may carry to us */
 
 /*
  * One sendmsg with @nfds borrowed fds attached to its first byte. Returns bytes sent, or -errno
@@ -48,8 +48,8 @@ enum { FD_PASS_MAX = 16 };	/* most fds one message may carry to us; more are a p
 ssize_t fd_send(int sock, const void *buf, size_t len, const int *fds, size_t nfds);
 /*
  * One recvmsg. Received fds (close-on-exec) go to @ret_fds, which has room for FD_PASS_MAX, and
- * their number to *@ret_nfds; the caller owns them. Returns bytes, 0 at the end, or -errno; -EPROTO when
- * the peer attached more fds than fit (all are closed then).
+ * their number to *@ret_nfds; the caller owns them. Returns bytes, 0 at the end, or -errno; -EPROTO
+ * when the peer attached more fds than fit (all are closed then).
  */
 ssize_t fd_recv(int sock, void *buf, size_t len, int *ret_fds, size_t *ret_nfds);
 

@@ -60,7 +60,7 @@ static void log_line(enum log_level level, const char *fmt, va_list ap)
 	void name(const char *fmt, ...)   \
 	{                                 \
 		va_list ap;               \
-                                          \
+					  \
 		va_start(ap, fmt);        \
 		log_line(level, fmt, ap); \
 		va_end(ap);               \

@@ -56,7 +56,7 @@ struct loop {
 
 /* @lock is borrowed until loop_fini. Returns 0 or -errno with @e set. */
 int loop_init(struct loop *l, pthread_mutex_t *lock, struct err *e);
-/* Calls nobody; what is still watched or posted is forgotten. Works after a failed loop_init, twice. */
+/* Calls nobody; what is still watched or posted is forgotten. Works after a failed init, twice. */
 void loop_fini(struct loop *l);
 
 /* Starts watching w->fd for w->events. 0, or -errno with @e set. */
