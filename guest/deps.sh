@@ -24,7 +24,7 @@ deps_of()
 		echo qemu-system-common
 		;;
 	test)
-		echo qemu-system-x86 qemu-system-common python3 clang libclang-rt-14-dev
+		echo qemu-system-x86 qemu-system-common python3 clang libclang-rt-14-dev groff-base
 		;;
 	lab)
 		# its kernel is fetched and unpacked, never installed
