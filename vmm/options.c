@@ -25,6 +25,7 @@ static const struct option_row {
 	const char *name, *argument;
 	enum option_type type;
 	size_t offset;
+	bool may_be_empty;
 	const char *const *words;
 	uint64_t min, max;
 	const char *help;
@@ -32,9 +33,9 @@ static const struct option_row {
 	{ "kernel", "FILE", OPT_STRING, FIELD(kernel),
 	  .help = "kernel to boot: ELF vmlinux or bzImage (default: the tiny kernel that guest/ builds)" },
 	{ "initrd", "FILE", OPT_LIST, FIELD(initrds), .help = "initial RAM disk; more than one are joined in order" },
-	{ "cmdline", "STRING", OPT_STRING, FIELD(cmdline),
+	{ "cmdline", "STRING", OPT_STRING, FIELD(cmdline), .may_be_empty = true,
 	  .help = "kernel command line (default: console=ttyS0 reboot=k panic=-1 root=/dev/vda rw)" },
-	{ "append", "STRING", OPT_STRING, FIELD(append), .help = "adds to the kernel command line" },
+	{ "append", "STRING", OPT_STRING, FIELD(append), .may_be_empty = true, .help = "adds to the kernel command line" },
 	{ "memory", "SIZE", OPT_SIZE, FIELD(memory), .help = "guest RAM, as 512M or 4G (default: 256M)" },
 	{ "mem-backend", "KIND[,KEY=VALUE...]", OPT_STRING, FIELD(mem_backend),
 	  .help = "where RAM comes from: shm, memfd or file,path=FILE (default: shm)" },
@@ -75,6 +76,8 @@ static int set_option(struct options *o, const struct option_row *row, const cha
 	char what[32];
 
 	snprintf(what, sizeof(what), "--%s", row->name);
+	if (row->argument && !*value && !row->may_be_empty)
+		return err_set(e, -EINVAL, "%s needs a value: %s", what, row->argument);
 	switch (row->type) {
 	case OPT_FLAG:
 		*(bool *)field = true;
