@@ -115,10 +115,10 @@ static int write_cmdline(const struct loader *l, const struct place *p, const ch
 	return place_bytes(p, LAYOUT_CMDLINE, cmdline, len + 1, "the command line", e);
 }
 
-/* The tables that say what the machine has. A device tree goes with Linux' parameters instead. */
+/* The tables that say what the machine has. A device tree goes with Linux' parameters instead, and alone. */
 static int write_tables(const struct place *p, const struct machine_desc *d, struct err *e)
 {
-	int r = mptable_write(d, p, e);
+	int r = d->fdt ? 0 : mptable_write(d, p, e);
 
 	if (r == 0 && d->acpi)
 		r = acpi_write(d, p, e);

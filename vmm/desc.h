@@ -17,7 +17,7 @@ enum { DESC_CPUS_MAX = 64, DESC_RANGES_MAX = 8 };
 
 struct machine_desc {
 	unsigned cpus;			/* APIC ids 0 to cpus - 1, 0 boots */
-	bool acpi, fdt;			/* renderers; the MPTable is always there */
+	bool acpi, fdt;			/* renderers; without fdt there is an MPTable too */
 	bool ecam;			/* PCI configuration space at PCI_ECAM_BASE */
 	bool conf1;			/* and by ports 0xcf8/0xcfc */
 	uint32_t pci_slots;		/* mask of slots that hold a device */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "vmm/fdt.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -10,7 +11,15 @@
 #if HAVE_FDT
 #include <libfdt.h>
 
+#include "base/range.h"
 #include "vmm/layout.h"
+
+enum {
+	PHANDLE_IOAPIC = 1,
+	ISA_IO = 1,			/* first cell of an ISA address: a port */
+	EDGE_RISING = 3,		/* second cell of an interrupt of intel,ce4100-ioapic */
+	SERIAL_CLOCK = 115200 * 16,
+};
 
 /*
  * libfdt's sequential calls, with the first error kept: what follows an error does nothing, and it
@@ -65,6 +74,17 @@ static void prop_empty(struct tree *t, const char *name)
 		check(t, fdt_property(t->fdt, name, NULL, 0));
 }
 
+static void prop_cells(struct tree *t, const char *name, const uint32_t *value, unsigned n)
+{
+	fdt32_t out[8];
+
+	assert(n <= ARRAY_SIZE(out));
+	for (unsigned i = 0; i < n; i++)
+		out[i] = cpu_to_fdt32(value[i]);
+	if (t->error == 0)
+		check(t, fdt_property(t->fdt, name, out, (int)(n * sizeof(out[0]))));
+}
+
 /* reg = <address size>, two cells each. */
 static void prop_reg(struct tree *t, uint64_t address, uint64_t size)
 {
@@ -106,15 +126,54 @@ static void put_memory(struct tree *t, const struct guest_mem *m)
 
 static void put_lapic(struct tree *t)
 {
-	begin(t, "soc");
-	cells(t, 2, 2);
-	prop_string(t, "compatible", "intel,ce4100-cp");
-	prop_empty(t, "ranges");
 	begin_at(t, "interrupt-controller", LAYOUT_LAPIC);
 	prop_string(t, "compatible", "intel,ce4100-lapic");
 	prop_reg(t, LAYOUT_LAPIC, 0x1000);
 	prop_empty(t, "intel,virtual-wire-mode");
 	end(t);
+}
+
+static void put_ioapic(struct tree *t)
+{
+	begin_at(t, "interrupt-controller", LAYOUT_IOAPIC);
+	prop_string(t, "compatible", "intel,ce4100-ioapic");
+	prop_reg(t, LAYOUT_IOAPIC, 0x1000);
+	prop_empty(t, "interrupt-controller");
+	prop_u32(t, "#interrupt-cells", 2);
+	prop_u32(t, "phandle", PHANDLE_IOAPIC);
+	end(t);
+}
+
+/* An ISA address is two cells, space and port. The range maps ports to themselves. */
+static void put_serial(struct tree *t, const struct machine_desc *d)
+{
+	char name[32];
+
+	begin(t, "isa");
+	prop_string(t, "compatible", "isa");
+	cells(t, 2, 1);
+	prop_cells(t, "ranges", (const uint32_t[]){ ISA_IO, 0, 0, 0, 0x10000 }, 5);
+	snprintf(name, sizeof(name), "serial@i%x", d->serial_port);
+	begin(t, name);
+	prop_string(t, "compatible", "ns16550a");
+	prop_cells(t, "reg", (const uint32_t[]){ ISA_IO, d->serial_port, 8 }, 3);
+	prop_u32(t, "clock-frequency", SERIAL_CLOCK);
+	prop_cells(t, "interrupts", (const uint32_t[]){ d->serial_gsi, EDGE_RISING }, 2);
+	end(t);
+	end(t);
+}
+
+static void put_soc(struct tree *t, const struct machine_desc *d)
+{
+	begin(t, "soc");
+	cells(t, 2, 2);
+	prop_string(t, "compatible", "intel,ce4100-cp");
+	prop_empty(t, "ranges");
+	prop_u32(t, "interrupt-parent", PHANDLE_IOAPIC);
+	put_lapic(t);
+	put_ioapic(t);
+	if (d->serial)
+		put_serial(t, d);
 	end(t);
 }
 
@@ -134,7 +193,7 @@ int fdt_render(const struct machine_desc *d, const struct guest_mem *m, const ch
 	end(&t);
 	put_cpus(&t, d);
 	put_memory(&t, m);
-	put_lapic(&t);
+	put_soc(&t, d);
 	end(&t);
 	if (t.error == 0)
 		check(&t, fdt_finish(buf));

@@ -3,11 +3,12 @@
  * The machine as a flattened device tree, for x86 kernels built with CONFIG_OF and without ACPI.
  *
  * What such a Linux looks at (arch/x86/kernel/devicetree.c): CPUs below /cpus, whose reg is the
- * APIC id, and the local APIC, "intel,ce4100-lapic". There is no IOAPIC node: with one, Linux takes
- * only the interrupts that a node's driver asks for from it, and neither the serial port's ISA
- * driver nor PCI (found by conf1 as ever) does, so serial line and INTx would be dead. Without one
- * they come through the PIC in virtual wire mode, as the MPTable does it for one CPU. MSI needs
- * neither. Set-up, or the loop while no vCPU runs.
+ * APIC id, the local APIC, and the IOAPIC, "intel,ce4100-ioapic", whose pins are known by this tree
+ * only. So the serial port is here too, for the driver that takes its interrupt from a tree
+ * (CONFIG_SERIAL_OF_PLATFORM); the ISA driver's IRQ 4 would be the PIC's, which 64-bit Linux hears
+ * through no pin. PCI is found by conf1 as ever, and devices interrupt by MSI-X: Linux takes INTx
+ * from a tree on the 32-bit CE4100 only. With a tree there is no MPTable (vmm/boot.c): Linux would
+ * register its local APIC twice, and warn. Set-up, or the loop while no vCPU runs.
  */
 #ifndef VMM_FDT_H
 #define VMM_FDT_H

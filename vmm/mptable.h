@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The machine as an Intel MultiProcessor Specification 1.4 table: for kernels without ACPI, and
- * always there, because without any table Linux does not set up its local APIC timer.
+ * there whenever no device tree is, because without any table Linux does not set up its local APIC
+ * timer.
  *
  * There is an IOAPIC with the serial line and the PCI lines. Leaving it out for one CPU would spare
  * some 600 accesses, but 64-bit Linux then masks LINT0 (it unmasks it with `noapic` only), so no

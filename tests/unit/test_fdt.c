@@ -99,7 +99,7 @@ static void memory_lies_below_and_above_the_hole(void **state)
 	assert_int_equal(cell(f, high, "reg", 3), GIB(2));
 }
 
-static void the_local_apic_is_in_virtual_wire_mode_and_there_is_no_ioapic(void **state)
+static void the_local_apic_is_in_virtual_wire_mode(void **state)
 {
 	struct fixture *f = *state;
 	int lapic;
@@ -109,8 +109,32 @@ static void the_local_apic_is_in_virtual_wire_mode_and_there_is_no_ioapic(void *
 	assert_true(lapic >= 0);
 	assert_int_equal(cell(f, lapic, "reg", 1), 0xfee00000);
 	assert_non_null(fdt_getprop(f->dtb, lapic, "intel,virtual-wire-mode", NULL));
-	assert_int_equal(fdt_node_offset_by_compatible(f->dtb, -1, "intel,ce4100-ioapic"),
-			 -FDT_ERR_NOTFOUND);
+}
+
+static void the_serial_port_interrupts_by_a_pin_of_the_ioapic(void **state)
+{
+	struct fixture *f = *state;
+	int soc, ioapic, serial;
+
+	assert_true(render(f, "") > 0);
+	soc = fdt_path_offset(f->dtb, "/soc");
+	ioapic = fdt_node_offset_by_compatible(f->dtb, -1, "intel,ce4100-ioapic");
+	serial = fdt_node_offset_by_compatible(f->dtb, -1, "ns16550a");
+	assert_true(soc >= 0 && ioapic >= 0 && serial >= 0);
+	assert_int_equal(cell(f, ioapic, "reg", 1), 0xfec00000);
+	assert_int_equal(cell(f, soc, "interrupt-parent", 0), fdt_get_phandle(f->dtb, ioapic));
+	assert_int_equal(cell(f, serial, "reg", 0), 1);		/* a port */
+	assert_int_equal(cell(f, serial, "reg", 1), f->g.desc.serial_port);
+	assert_int_equal(cell(f, serial, "interrupts", 0), f->g.desc.serial_gsi);
+}
+
+static void a_machine_without_serial_port_has_no_node_for_it(void **state)
+{
+	struct fixture *f = *state;
+
+	f->g.desc.serial = false;
+	assert_true(render(f, "") > 0);
+	assert_int_equal(fdt_node_offset_by_compatible(f->dtb, -1, "ns16550a"), -FDT_ERR_NOTFOUND);
 }
 
 static void the_command_line_is_repeated(void **state)
@@ -126,7 +150,7 @@ static void a_buffer_too_small_is_an_error(void **state)
 {
 	struct fixture *f = *state;
 
-	for (size_t size = 0; size < 600; size += 24)
+	for (size_t size = 0; size < 900; size += 24)
 		assert_int_equal(fdt_render(&f->g.desc, &f->g.mem, "", f->dtb, size, &f->g.err), -E2BIG);
 	assert_non_null(strstr(f->g.err.msg, "device tree"));
 }
@@ -151,7 +175,9 @@ int main(void)
 		T(the_tree_is_well_formed),
 		T(every_cpu_has_its_apic_id),
 		T(memory_lies_below_and_above_the_hole),
-		T(the_local_apic_is_in_virtual_wire_mode_and_there_is_no_ioapic),
+		T(the_local_apic_is_in_virtual_wire_mode),
+		T(the_serial_port_interrupts_by_a_pin_of_the_ioapic),
+		T(a_machine_without_serial_port_has_no_node_for_it),
 		T(the_command_line_is_repeated),
 		T(a_buffer_too_small_is_an_error),
 #else
