@@ -24,6 +24,10 @@ static inline int fd_take(int *fd)
 /* A local fd that closes itself unless fd_take moved it on. */
 #define autoclose __attribute__((cleanup(fd_close)))
 
+/* Puts /dev/null where standard input, output or error is not open: else the next file opened
+ * would be taken for it. Before anything is opened. 0 or -errno. */
+int fd_fill_standard(void);
+
 /* A non-blocking eventfd, or -errno. The caller owns it. */
 int fd_eventfd(void);
 /* Adds one to an eventfd. A full counter counts as signalled. */

@@ -22,10 +22,8 @@
 #include "memory/shm.h"
 #include "memory/thp.h"
 
-static int check_size(uint64_t size, struct err *e)
+int guest_mem_check_size(uint64_t size, struct err *e)
 {
-	uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
-	struct rlimit space;
 	char buf[24], have[24];
 
 	if (size == 0)
@@ -36,6 +34,14 @@ static int check_size(uint64_t size, struct err *e)
 		return err_set(e, -EINVAL,
 			       "guest RAM: --memory %s is too large; at most %s can be mapped",
 			       size_format(size, buf), size_format(MEM_SIZE_MAX, have));
+	return mem_backend_check_pages(&size, 1, (uint64_t)sysconf(_SC_PAGESIZE), e);
+}
+
+static int check_limit(uint64_t size, struct err *e)
+{
+	struct rlimit space;
+	char buf[24], have[24];
+
 	if (getrlimit(RLIMIT_AS, &space) == 0 && space.rlim_cur != RLIM_INFINITY &&
 	    size > space.rlim_cur)
 		return err_set(
@@ -43,7 +49,7 @@ static int check_size(uint64_t size, struct err *e)
 			"guest RAM: %s do not fit the limit on address space, %s (RLIMIT_AS); "
 			"raise it with ulimit -v unlimited",
 			size_format(size, buf), size_format(space.rlim_cur, have));
-	return mem_backend_check_pages(&size, 1, page, e);
+	return 0;
 }
 
 /* Where the regions lie. Numbers only. */
@@ -199,7 +205,8 @@ int guest_mem_init(struct guest_mem *m, const struct mem_options *o, uint64_t si
 	int r;
 
 	*m = (struct guest_mem){ .pool_fd = -1 };
-	r = check_size(size, e);
+	r = guest_mem_check_size(size, e);
+	r = r ? r : check_limit(size, e);
 	if (r)
 		return r;
 	lay_out(m, size);

@@ -3,11 +3,14 @@
  * minivmm: boots a Linux guest whose RAM is shared memory and whose devices are vhost-user daemons.
  * The only place that prints a set-up error and chooses the exit code.
  */
+#include <errno.h>
 #include <malloc.h>
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "base/err.h"
+#include "base/fd.h"
 #include "base/log.h"
 #include "base/seccomp.h"
 #include "minivmm_config.h"
@@ -39,6 +42,8 @@ int main(int argc, char **argv)
 
 	/* Threads here hardly allocate: no arena of 128 MiB address space for each. */
 	mallopt(M_ARENA_MAX, 1);
+	if (fd_fill_standard())
+		return VM_EXIT_SETUP;
 	if (options_parse(&o, argc, argv, &e)) {
 		log_error("%s", e.msg);
 		options_fini(&o);
@@ -55,7 +60,10 @@ int main(int argc, char **argv)
 		code = run(&o);
 	}
 	options_fini(&o);
-	fflush(stdout);
+	if (fflush(stdout)) {
+		log_error("standard output: %s", strerror(errno));
+		code = code ? code : VM_EXIT_SETUP;
+	}
 	/* Not exit(): vCPU threads still exist, parked; nobody unmaps gigabytes only to end. */
 	_exit(code);
 }

@@ -10,6 +10,7 @@
 #include "base/keyval.h"
 #include "base/log.h"
 #include "base/range.h"
+#include "memory/guest_mem.h"
 #include "vmm/arch_x86.h"
 
 enum option_type { OPT_FLAG, OPT_STRING, OPT_LIST, OPT_SIZE, OPT_UINT, OPT_ENUM };
@@ -107,6 +108,7 @@ static int check(struct options *o, struct err *e)
 	if (o->serial && strcmp(o->serial, "stdio") && strcmp(o->serial, "null") &&
 	    (strncmp(o->serial, "file=", 5) || !o->serial[5]))
 		return err_set(e, -EINVAL, "--serial: %s is none of stdio, null, file=PATH", o->serial);
+	r = guest_mem_check_size(o->memory, e);
 	for (unsigned i = 0; i < o->vhost_user.count && r == 0; i++) {
 		struct vhost_user_options *d = &o->devices[o->n_devices++];
 
