@@ -68,12 +68,21 @@ static int write_page_tables(const struct place *p, struct err *e)
 
 static void set_segments(struct boot_regs *r, bool long_mode)
 {
-	r->code = (struct boot_segment){ .limit = UINT32_MAX, .selector = SELECTOR_CODE,
-					 .type = SEGMENT_CODE, .s = true, .l = long_mode,
-					 .db = !long_mode, .g = true };
-	r->data = (struct boot_segment){ .limit = UINT32_MAX, .selector = SELECTOR_DATA,
-					 .type = SEGMENT_DATA, .s = true, .db = true, .g = true };
-	r->tss = (struct boot_segment){ .limit = 0x67, .selector = SELECTOR_TSS,
+	r->code = (struct boot_segment){ .limit = UINT32_MAX,
+					 .selector = SELECTOR_CODE,
+					 .type = SEGMENT_CODE,
+					 .s = true,
+					 .l = long_mode,
+					 .db = !long_mode,
+					 .g = true };
+	r->data = (struct boot_segment){ .limit = UINT32_MAX,
+					 .selector = SELECTOR_DATA,
+					 .type = SEGMENT_DATA,
+					 .s = true,
+					 .db = true,
+					 .g = true };
+	r->tss = (struct boot_segment){ .limit = 0x67,
+					.selector = SELECTOR_TSS,
 					.type = SEGMENT_BUSY_TSS };
 	r->gdt_base = LAYOUT_GDT;
 	r->gdt_limit = GDT_SIZE - 1;
@@ -110,12 +119,15 @@ static int write_cmdline(const struct loader *l, const struct place *p, const ch
 	size_t len = strlen(cmdline);
 
 	if (len > l->cmdline_max)
-		return err_set(e, -E2BIG, "the command line has %zu bytes, kernel %s takes at most %" PRIu64
-					  ": shorten --append", len, l->kernel.path, l->cmdline_max);
+		return err_set(e, -E2BIG,
+			       "the command line has %zu bytes, kernel %s takes at most %" PRIu64
+			       ": shorten --append",
+			       len, l->kernel.path, l->cmdline_max);
 	return place_bytes(p, LAYOUT_CMDLINE, cmdline, len + 1, "the command line", e);
 }
 
-/* The tables that say what the machine has. A device tree goes with Linux' parameters instead, and alone. */
+/* The tables that say what the machine has. A device tree goes with Linux' parameters instead, and
+ * alone. */
 static int write_tables(const struct place *p, const struct machine_desc *d, struct err *e)
 {
 	int r = d->fdt ? 0 : mptable_write(d, p, e);

@@ -146,7 +146,8 @@ static size_t escapes(struct console *c, uint8_t *bytes, size_t n)
 			c->quit(c->arg);
 			return kept;
 		}
-		/* Ctrl-A Ctrl-A is one Ctrl-A; before anything else it is dropped, as if not typed. */
+		/* Ctrl-A Ctrl-A is one Ctrl-A; before anything else it is dropped, as if not typed.
+		 */
 		c->escape = false;
 		bytes[kept++] = bytes[i];
 	}
@@ -213,8 +214,9 @@ static int make_raw(struct console *c)
 
 /*
  * The terminal of standard output once more, for writes that do not wait: what epoll calls writable
- * may have room for one byte, and O_NONBLOCK on the descriptor we were given would be on everybody's.
- * -1 where it may not be opened: then a terminal that stands still makes the loop wait.
+ * may have room for one byte, and O_NONBLOCK on the descriptor we were given would be on
+ * everybody's. -1 where it may not be opened: then a terminal that stands still makes the loop
+ * wait.
  */
 static int open_terminal(void)
 {
@@ -226,8 +228,14 @@ int console_init(struct console *c, const char *mode, struct loop *loop, struct 
 {
 	bool stdio = !strcmp(mode, "stdio"), null = !strcmp(mode, "null");
 
-	*c = (struct console){ .loop = loop, .serial = serial, .quit = quit, .first_byte = first_byte,
-			       .arg = arg, .in.fd = -1, .out.fd = -1, .file = -1 };
+	*c = (struct console){ .loop = loop,
+			       .serial = serial,
+			       .quit = quit,
+			       .first_byte = first_byte,
+			       .arg = arg,
+			       .in.fd = -1,
+			       .out.fd = -1,
+			       .file = -1 };
 	c->flush = (struct loop_job){ .run = flush_wanted, .arg = c };
 	c->resume = (struct loop_job){ .run = resume_input, .arg = c };
 	if (!stdio && !null) {

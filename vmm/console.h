@@ -27,7 +27,7 @@ enum { CONSOLE_BUFFER = 4096, CONSOLE_CHUNK = 512 };
 /* One direction: an fd, and how the loop is told that it is ready. */
 struct console_end {
 	int fd;				/* -1: nothing there */
-	bool polled;			/* epoll takes it; a regular file is always ready, by a job */
+	bool polled;			/* epoll takes it; a regular file is ready, by a job */
 	bool wanted;			/* somebody waits for it to become ready */
 	struct loop_watch watch;
 	struct loop_job job;
@@ -40,7 +40,7 @@ struct console {
 	void (*first_byte)(void *arg);
 	void *arg;
 	struct console_end in, out;
-	int file;			/* of file=PATH, or a terminal opened anew; owned; -1: none */
+	int file;			/* of file=PATH or a terminal opened anew, owned; -1 */
 	bool raw, escape, seen;
 	struct termios saved;
 	uint8_t buffer[CONSOLE_BUFFER];	/* output the loop has yet to write: a ring */
@@ -60,7 +60,7 @@ int console_init(struct console *c, const char *mode, struct loop *loop, struct 
 		 void (*quit)(void *arg), void (*first_byte)(void *arg), void *arg, struct err *e);
 /* The terminal becomes raw, input flows. 0 or -errno with @e. */
 int console_start(struct console *c, struct err *e);
-/* Writes what is still buffered as far as that does not block, gives the terminal back. Works twice,
+/* Writes what is still buffered if that does not block, gives the terminal back. Works twice,
  * and on a zeroed struct. */
 void console_fini(struct console *c);
 

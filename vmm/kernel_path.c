@@ -12,9 +12,12 @@
 
 int kernel_path_default(char *buf, size_t len, struct err *e)
 {
-	/* Relative to the program: build tree, installation; then the data directory it was built for. */
+	/* Relative to the program: build tree, installation; then the data directory it was built
+	 * for. */
 	static const char *const places[] = {
-		"/../guest/vmlinux", "/../share/minivmm/vmlinux", MINIVMM_DATADIR "/vmlinux",
+		"/../guest/vmlinux",
+		"/../share/minivmm/vmlinux",
+		MINIVMM_DATADIR "/vmlinux",
 	};
 	char exe[PATH_MAX];
 	ssize_t n = readlink("/proc/self/exe", exe, sizeof(exe) - 1);
@@ -31,6 +34,8 @@ int kernel_path_default(char *buf, size_t len, struct err *e)
 		    access(buf, R_OK) == 0)
 			return 0;
 	}
-	return err_set(e, -ENOENT, "no kernel: give one with --kernel FILE, or build the default one with guest/kernel.sh (looked for %s)",
+	return err_set(e, -ENOENT,
+		       "no kernel: give one with --kernel FILE, or build the default one with "
+		       "guest/kernel.sh (looked for %s)",
 		       MINIVMM_DATADIR "/vmlinux");
 }

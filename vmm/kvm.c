@@ -12,8 +12,8 @@
 #include "base/range.h"
 
 /* Intel needs three pages for a TSS below 4 GiB to run real mode; KVM's customary place. */
-#define TSS_ADDRESS	0xfffbd000u
-#define IDENTITY_MAP	0xfffbc000u
+#define TSS_ADDRESS  0xfffbd000u
+#define IDENTITY_MAP 0xfffbc000u
 
 /* Delivery modes of an IOAPIC entry. */
 enum { DELIVERY_SMI = 2, DELIVERY_EXTINT = 7 };
@@ -36,17 +36,24 @@ static int open_device(struct kvm *k, struct err *e)
 {
 	k->fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
 	if (k->fd < 0 && errno == ENOENT)
-		return err_set(e, -ENOENT, "/dev/kvm does not exist: this machine has no hardware virtualization, "
-			       "or the modules kvm and kvm_intel or kvm_amd are not loaded");
+		return err_set(
+			e, -ENOENT,
+			"/dev/kvm does not exist: this machine has no hardware virtualization, "
+			"or the modules kvm and kvm_intel or kvm_amd are not loaded");
 	if (k->fd < 0 && (errno == EACCES || errno == EPERM))
-		return err_set(e, -errno, "/dev/kvm may not be opened: run as root or add yourself to the group that owns it (kvm)");
+		return err_set(e, -errno,
+			       "/dev/kvm may not be opened: run as root or add yourself to the "
+			       "group that owns it (kvm)");
 	if (k->fd < 0)
 		return err_sys(e, "/dev/kvm cannot be opened");
 	if (ioctl(k->fd, KVM_GET_API_VERSION, 0) != KVM_API_VERSION)
-		return err_set(e, -ENOSYS, "/dev/kvm speaks an API version other than %d", KVM_API_VERSION);
+		return err_set(e, -ENOSYS, "/dev/kvm speaks an API version other than %d",
+			       KVM_API_VERSION);
 	for (size_t i = 0; i < ARRAY_SIZE(needed); i++)
 		if (ioctl(k->fd, KVM_CHECK_EXTENSION, needed[i].capability) <= 0)
-			return err_set(e, -ENOSYS, "this machine's KVM lacks %s: a newer kernel is needed", needed[i].name);
+			return err_set(e, -ENOSYS,
+				       "this machine's KVM lacks %s: a newer kernel is needed",
+				       needed[i].name);
 	return 0;
 }
 
@@ -58,12 +65,16 @@ static void legacy_routes(struct kvm *k)
 	for (unsigned pin = 0; pin < KVM_IOAPIC_PINS; pin++) {
 		if (pin < 16 && pin != 2)
 			*r++ = (struct kvm_irq_routing_entry){
-				.gsi = pin, .type = KVM_IRQ_ROUTING_IRQCHIP,
-				.u.irqchip = { .irqchip = pin < 8 ? KVM_IRQCHIP_PIC_MASTER : KVM_IRQCHIP_PIC_SLAVE,
-					       .pin = pin % 8 } };
-		*r++ = (struct kvm_irq_routing_entry){
-			.gsi = pin, .type = KVM_IRQ_ROUTING_IRQCHIP,
-			.u.irqchip = { .irqchip = KVM_IRQCHIP_IOAPIC, .pin = pin } };
+				.gsi = pin,
+				.type = KVM_IRQ_ROUTING_IRQCHIP,
+				.u.irqchip = { .irqchip = pin < 8 ? KVM_IRQCHIP_PIC_MASTER
+								  : KVM_IRQCHIP_PIC_SLAVE,
+					       .pin = pin % 8 }
+			};
+		*r++ = (struct kvm_irq_routing_entry){ .gsi = pin,
+						       .type = KVM_IRQ_ROUTING_IRQCHIP,
+						       .u.irqchip = { .irqchip = KVM_IRQCHIP_IOAPIC,
+								      .pin = pin } };
 	}
 	k->routing->nr = (unsigned)(r - k->routing->entries);
 }
@@ -95,7 +106,8 @@ int kvm_init(struct kvm *k, struct err *e)
 
 	*k = (struct kvm){ .fd = -1, .vm = -1 };
 	k->routing_room = 2 * KVM_IOAPIC_PINS + MACHINE_GSI_MAX;
-	k->routing = calloc(1, sizeof(*k->routing) + k->routing_room * sizeof(k->routing->entries[0]));
+	k->routing =
+		calloc(1, sizeof(*k->routing) + k->routing_room * sizeof(k->routing->entries[0]));
 	if (!k->routing)
 		return err_set(e, -ENOMEM, "interrupt routing: out of memory");
 	r = open_device(k, e);
@@ -144,14 +156,15 @@ int kvm_add_memory(struct kvm *k, const struct guest_mem *m, struct err *e)
 void kvm_coalesce_ports(struct kvm *k, bool has_pci_devices)
 {
 	/* Writes whose effect nobody can see before the next exit: the address of a PCI access, the
-	 * UART's FIFO, line and modem control, the PIT that is not there, and the configuration of a
-	 * host bridge that is alone on its bus. Not the UART's data and interrupt enable, nor a PCI
-	 * device's configuration: an interrupt that the guest waits for may follow from them. */
+	 * UART's FIFO, line and modem control, the PIT that is not there, and the configuration of
+	 * a host bridge that is alone on its bus. Not the UART's data and interrupt enable, nor a
+	 * PCI device's configuration: an interrupt that the guest waits for may follow from them.
+	 */
 	static const struct kvm_coalesced_mmio_zone zones[] = {
 		{ .addr = 0xcf8, .size = 4, .pio = 1 },
 		{ .addr = 0x3fa, .size = 3, .pio = 1 },
 		{ .addr = 0x40, .size = 4, .pio = 1 },
-		{ .addr = 0xcfc, .size = 4, .pio = 1 },	/* last: only without devices */
+		{ .addr = 0xcfc, .size = 4, .pio = 1 }, /* last: only without devices */
 	};
 	size_t n = ARRAY_SIZE(zones) - has_pci_devices;
 	/* The ring is shared with coalesced MMIO, whose capability says where it is mapped. */
@@ -168,24 +181,28 @@ int kvm_reset_irqchip(struct kvm *k, struct err *e)
 {
 	/* The pins PCI uses are level-triggered at the PIC too: ELCR bits of 5, 9, 10 and 11. */
 	struct kvm_irqchip chips[] = {
-		{ .chip_id = KVM_IRQCHIP_PIC_MASTER, .chip.pic = { .elcr = 1 << 5, .elcr_mask = 0xf8 } },
+		{ .chip_id = KVM_IRQCHIP_PIC_MASTER,
+		  .chip.pic = { .elcr = 1 << 5, .elcr_mask = 0xf8 } },
 		{ .chip_id = KVM_IRQCHIP_PIC_SLAVE,
 		  .chip.pic = { .elcr = 1 << 1 | 1 << 2 | 1 << 3, .elcr_mask = 0xde } },
 		{ .chip_id = KVM_IRQCHIP_IOAPIC, .chip.ioapic = { .base_address = 0xfec00000 } },
 	};
 
 	/*
-	 * Every pin is masked but pin 0, where the PIC would be connected (ExtINT), as firmware leaves it
-	 * in virtual wire mode. It is what Linux looks for first, pin by pin; and a pin that may carry
-	 * SMIs it does not clear. Both together spare every boot some 270 accesses, each an exit.
+	 * Every pin is masked but pin 0, where the PIC would be connected (ExtINT), as firmware
+	 * leaves it in virtual wire mode. It is what Linux looks for first, pin by pin; and a pin
+	 * that may carry SMIs it does not clear. Both together spare every boot some 270 accesses,
+	 * each an exit.
 	 */
 	for (unsigned pin = 0; pin < KVM_IOAPIC_PINS; pin++) {
 		chips[2].chip.ioapic.redirtbl[pin].fields.mask = pin != 0;
-		chips[2].chip.ioapic.redirtbl[pin].fields.delivery_mode = pin ? DELIVERY_SMI : DELIVERY_EXTINT;
+		chips[2].chip.ioapic.redirtbl[pin].fields.delivery_mode =
+			pin ? DELIVERY_SMI : DELIVERY_EXTINT;
 	}
 	for (size_t i = 0; i < ARRAY_SIZE(chips); i++)
 		if (ioctl(k->vm, KVM_SET_IRQCHIP, &chips[i]))
-			return err_sys(e, "KVM cannot reset interrupt controller %u", chips[i].chip_id);
+			return err_sys(e, "KVM cannot reset interrupt controller %u",
+				       chips[i].chip_id);
 	return 0;
 }
 
@@ -231,9 +248,12 @@ int kvm_msi_route(void *ctx, unsigned gsi, bool enabled, uint64_t address, uint3
 		if (i == t->nr)
 			t->nr++;
 		t->entries[i] = (struct kvm_irq_routing_entry){
-			.gsi = gsi, .type = KVM_IRQ_ROUTING_MSI,
-			.u.msi = { .address_lo = (uint32_t)address, .address_hi = (uint32_t)(address >> 32),
-				   .data = data } };
+			.gsi = gsi,
+			.type = KVM_IRQ_ROUTING_MSI,
+			.u.msi = { .address_lo = (uint32_t)address,
+				   .address_hi = (uint32_t)(address >> 32),
+				   .data = data }
+		};
 	}
 	r = ioctl(k->vm, KVM_SET_GSI_ROUTING, t) ? -errno : 0;
 	/* The guest chose the address: one that KVM refuses must not spoil the other routes. */
@@ -242,7 +262,8 @@ int kvm_msi_route(void *ctx, unsigned gsi, bool enabled, uint64_t address, uint3
 	return r;
 }
 
-static int ioeventfd(struct kvm *k, bool port, uint64_t addr, unsigned size, int eventfd, unsigned flags)
+static int ioeventfd(struct kvm *k, bool port, uint64_t addr, unsigned size, int eventfd,
+		     unsigned flags)
 {
 	struct kvm_ioeventfd i = {
 		.addr = addr,

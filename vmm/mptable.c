@@ -11,14 +11,14 @@
 enum { ENTRY_CPU, ENTRY_BUS, ENTRY_IOAPIC, ENTRY_IO_INTERRUPT, ENTRY_LOCAL_INTERRUPT };
 enum { INTERRUPT_INT, INTERRUPT_NMI, INTERRUPT_SMI, INTERRUPT_EXTINT };
 enum { CPU_ENABLED = 1, CPU_BOOT = 2, IOAPIC_ENABLED = 1 };
-enum { FLAGS_BUS = 0, FLAGS_LEVEL_LOW = 0xf };	/* as the bus does; PCI's spelled out */
+enum { FLAGS_BUS = 0, FLAGS_LEVEL_LOW = 0xf }; /* as the bus does; PCI's spelled out */
 enum { BUS_PCI = 0, BUS_ISA = 1 };
 enum {
 	SPEC_1_4 = 4,
 	APIC_VERSION = 0x14,
-	CPU_SIGNATURE = 0x600,		/* family 6; CPUID says the rest */
-	CPU_FEATURES = 0x201,		/* FPU and APIC */
-	IOAPIC_ID = 0,			/* KVM's after reset; since xAPIC not in the CPUs' space */
+	CPU_SIGNATURE = 0x600, /* family 6; CPUID says the rest */
+	CPU_FEATURES = 0x201,  /* FPU and APIC */
+	IOAPIC_ID = 0,	       /* KVM's after reset; since xAPIC not in the CPUs' space */
 	IOAPIC_VERSION = 0x11,
 	ALL_APICS = 0xff,
 };
@@ -79,9 +79,9 @@ static void put_ioapic(struct cursor *c, const struct machine_desc *d)
 	/* A PCI source is slot << 2 | pin, pin A is 0 (table D-1). Slot 0 is the bridge. */
 	for (unsigned slot = 1; slot < PCI_SLOTS; slot++)
 		if (d->pci_slots & BIT64(slot))
-			put_interrupt(c, ENTRY_IO_INTERRUPT, INTERRUPT_INT, FLAGS_LEVEL_LOW, BUS_PCI,
-			      (uint8_t)(slot << 2), IOAPIC_ID,
-			      (uint8_t)d->intx_gsi[slot % PCI_INTX_LINES]);
+			put_interrupt(c, ENTRY_IO_INTERRUPT, INTERRUPT_INT, FLAGS_LEVEL_LOW,
+				      BUS_PCI, (uint8_t)(slot << 2), IOAPIC_ID,
+				      (uint8_t)d->intx_gsi[slot % PCI_INTX_LINES]);
 }
 
 /* Header and entries; the header's length, count and checksum come last. */
@@ -120,11 +120,11 @@ static void put_pointer(struct cursor *c)
 {
 	cursor_put(c, "_MP_", 4);
 	cursor_u32(c, (uint32_t)LAYOUT_MPTABLE);
-	cursor_u8(c, 1);		/* length in paragraphs */
+	cursor_u8(c, 1); /* length in paragraphs */
 	cursor_u8(c, SPEC_1_4);
 	cursor_u8(c, 0);
-	cursor_u8(c, 0);		/* feature 1: there is a table */
-	cursor_u32(c, 0);		/* feature 2: no IMCR, virtual wire mode */
+	cursor_u8(c, 0);  /* feature 1: there is a table */
+	cursor_u32(c, 0); /* feature 2: no IMCR, virtual wire mode */
 	checksum(c->base, c->at, 10);
 }
 

@@ -27,6 +27,7 @@ int report_init(struct report *r, const char *path, struct err *e);
 /* Any thread, under the device lock. The first call for a stamp counts. */
 void report_stamp(struct report *r, enum report_stamp s);
 /* Writes the object and closes. @exit_code is the program's. */
-void report_write(struct report *r, const struct guest_mem *m, const struct vcpus *v, int exit_code);
+void report_write(struct report *r, const struct guest_mem *m, const struct vcpus *v,
+		  int exit_code);
 
 #endif

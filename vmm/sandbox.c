@@ -12,17 +12,22 @@
 #include "base/range.h"
 
 #define ANY SECCOMP_ANY, 0
-#define IOCTL(request) { SYS_ioctl, 1, (uint32_t)(request) }
+#define IOCTL(request)                            \
+	{                                         \
+		SYS_ioctl, 1, (uint32_t)(request) \
+	}
 
-/* A vCPU runs the guest, takes the device lock, signals eventfds, logs. base/seccomp.c adds sigreturn and exit. */
+/* A vCPU runs the guest, takes the device lock, signals eventfds, logs. base/seccomp.c adds
+ * sigreturn and exit. */
 static const struct seccomp_rule vcpu_rules[] = {
 	IOCTL(KVM_RUN),
 	{ SYS_write, ANY },
 	{ SYS_futex, ANY },
-	{ SYS_clock_gettime, ANY },	/* hosts whose clock has no vDSO */
+	{ SYS_clock_gettime, ANY }, /* hosts whose clock has no vDSO */
 };
 
-/* The loop: sockets and fds it has, the VM's ioctls, memory for windows; no path, no exec, no new socket. */
+/* The loop: sockets and fds it has, the VM's ioctls, memory for windows; no path, no exec, no new
+ * socket. */
 static const struct seccomp_rule loop_rules[] = {
 	{ SYS_epoll_wait, ANY },
 	{ SYS_epoll_pwait, ANY },
@@ -93,7 +98,8 @@ int sandbox_init(struct sandbox *s, enum seccomp_mode mode, struct err *e)
 	*s = (struct sandbox){ NULL, NULL };
 	r = seccomp_filter_new("vCPU", vcpu_rules, ARRAY_SIZE(vcpu_rules), mode, &s->vcpu, e);
 	if (r == 0)
-		r = seccomp_filter_new("loop", loop_rules, ARRAY_SIZE(loop_rules), mode, &s->loop, e);
+		r = seccomp_filter_new("loop", loop_rules, ARRAY_SIZE(loop_rules), mode, &s->loop,
+				       e);
 	if (r)
 		sandbox_fini(s);
 	return r;

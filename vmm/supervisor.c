@@ -27,12 +27,12 @@ enum request { CONNECT, KEEP_SHM, GOODBYE };
 
 struct message {
 	uint32_t request, index;
-	char name[NAME_MAX + 1];	/* KEEP_SHM */
+	char name[NAME_MAX + 1]; /* KEEP_SHM */
 };
 
 struct answer {
-	int32_t error;			/* 0 or -errno; with CONNECT an fd comes along */
-	struct err why;			/* the sentence, when it failed */
+	int32_t error;	/* 0 or -errno; with CONNECT an fd comes along */
+	struct err why; /* the sentence, when it failed */
 };
 
 static const struct seccomp_rule rules[] = {
@@ -41,7 +41,7 @@ static const struct seccomp_rule rules[] = {
 	{ SYS_socket, 0, AF_UNIX },
 	{ SYS_setsockopt, 2, SO_SNDTIMEO },
 	{ SYS_connect, SECCOMP_ANY },
-	{ SYS_newfstatat, 0, (uint32_t)AT_FDCWD },	/* why a path cannot be connected to */
+	{ SYS_newfstatat, 0, (uint32_t)AT_FDCWD }, /* why a path cannot be connected to */
 	{ SYS_close, SECCOMP_ANY },
 	{ SYS_unlink, SECCOMP_ANY },
 	{ SYS_write, SECCOMP_ANY },
@@ -54,7 +54,7 @@ struct state {
 	int sock;
 	const char *const *sockets;
 	unsigned n_sockets;
-	char shm[NAME_MAX + 16];	/* path of the object to remove, "" for none */
+	char shm[NAME_MAX + 16]; /* path of the object to remove, "" for none */
 	struct termios terminal;
 	bool is_terminal;
 };
@@ -120,7 +120,9 @@ static void serve(struct state *s)
 
 static void supervise(struct state *s, enum seccomp_mode mode)
 {
-	static const int ignored[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGPIPE, SIGTTOU, SIGTSTP };
+	static const int ignored[] = {
+		SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGPIPE, SIGTTOU, SIGTSTP
+	};
 	struct seccomp_filter *filter;
 	struct err e = { "" };
 
@@ -147,7 +149,9 @@ int supervisor_start(struct supervisor *s, const char *const *sockets, unsigned 
 		return err_sys(e, "supervisor: socketpair");
 	s->pid = fork();
 	if (s->pid == 0) {
-		struct state state = { .sock = pair[1], .sockets = sockets, .n_sockets = n_sockets };
+		struct state state = { .sock = pair[1],
+				       .sockets = sockets,
+				       .n_sockets = n_sockets };
 
 		close(pair[0]);
 		supervise(&state, mode);

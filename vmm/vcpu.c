@@ -18,15 +18,12 @@
 enum { KICK_SIGNAL = SIGUSR1, STACK_SIZE = 128 * 1024 };
 
 const char *const vcpu_exit_names[] = {
-	[EXIT_PIO] = "pio",
-	[EXIT_MMIO] = "mmio",
-	[EXIT_SIGNAL] = "signal",
-	[EXIT_SHUTDOWN] = "shutdown",
-	[EXIT_FAULT] = "fault",
-	[EXIT_ERROR] = "error",
+	[EXIT_PIO] = "pio",	      [EXIT_MMIO] = "mmio",   [EXIT_SIGNAL] = "signal",
+	[EXIT_SHUTDOWN] = "shutdown", [EXIT_FAULT] = "fault", [EXIT_ERROR] = "error",
 	[EXIT_OTHER] = "other",
 };
-static_assert(sizeof(vcpu_exit_names) / sizeof(vcpu_exit_names[0]) == EXIT_KINDS, "every exit has a name");
+static_assert(sizeof(vcpu_exit_names) / sizeof(vcpu_exit_names[0]) == EXIT_KINDS,
+	      "every exit has a name");
 
 /* The vCPU this thread is; NULL in the loop. For the kick handler and machine_ops. */
 static __thread struct vcpu *self;
@@ -52,7 +49,8 @@ static int create(struct vcpus *v, struct vcpu *c, struct err *e)
 	c->fd = ioctl(v->kvm->vm, KVM_CREATE_VCPU, c->index);
 	if (c->fd < 0)
 		return err_sys(e, "KVM cannot create vCPU %u", c->index);
-	c->run = mmap(NULL, (size_t)v->kvm->vcpu_mmap_size, PROT_READ | PROT_WRITE, MAP_SHARED, c->fd, 0);
+	c->run = mmap(NULL, (size_t)v->kvm->vcpu_mmap_size, PROT_READ | PROT_WRITE, MAP_SHARED,
+		      c->fd, 0);
 	if (c->run == MAP_FAILED) {
 		c->run = NULL;
 		return err_sys(e, "vCPU %u cannot be mapped", c->index);
@@ -65,7 +63,9 @@ int vcpus_init(struct vcpus *v, struct kvm *k, struct machine *m, unsigned count
 {
 	int r = 0;
 
-	*v = (struct vcpus){ .machine = m, .kvm = k, .wake = PTHREAD_COND_INITIALIZER,
+	*v = (struct vcpus){ .machine = m,
+			     .kvm = k,
+			     .wake = PTHREAD_COND_INITIALIZER,
 			     .all_parked = { .run = on_parked, .arg = arg } };
 	v->vcpu = calloc(count, sizeof(*v->vcpu));
 	if (!v->vcpu)
@@ -73,7 +73,9 @@ int vcpus_init(struct vcpus *v, struct kvm *k, struct machine *m, unsigned count
 	for (v->count = 0; v->count < count && r == 0; v->count++) {
 		struct vcpu *c = &v->vcpu[v->count];
 
-		*c = (struct vcpu){ .index = v->count, .fd = -1, .all = v,
+		*c = (struct vcpu){ .index = v->count,
+				    .fd = -1,
+				    .all = v,
 				    .fence = { .run = fence_passes, .arg = c } };
 		r = create(v, c, e);
 	}
@@ -95,7 +97,8 @@ void vcpus_fini(struct vcpus *v)
 	v->count = 0;
 }
 
-/* Replays the 0xcf8 writes that KVM collected, oldest first, before anything that came after them. */
+/* Replays the 0xcf8 writes that KVM collected, oldest first, before anything that came after them.
+ */
 static void drain_coalesced(struct vcpu *c)
 {
 	struct kvm_coalesced_mmio_ring *ring;
@@ -160,8 +163,11 @@ static void mmio(struct vcpu *c)
 /* Under the lock. This vCPU runs no further; the loop is told. */
 static void stop(struct vcpu *c, enum vcpu_exit kind, int error, uint64_t detail)
 {
-	c->stop = (struct vcpu_stop){ .stopped = true, .kind = kind, .error = error,
-				      .reason = c->run->exit_reason, .detail = detail };
+	c->stop = (struct vcpu_stop){ .stopped = true,
+				      .kind = kind,
+				      .error = error,
+				      .reason = c->run->exit_reason,
+				      .detail = detail };
 	loop_post(c->all->machine->loop, &c->all->all_parked);
 }
 
@@ -196,7 +202,8 @@ static enum vcpu_exit handle(struct vcpu *c, int error)
 	} else if (run->exit_reason == KVM_EXIT_INTERNAL_ERROR) {
 		kind = EXIT_ERROR;
 		stop(c, kind, 0, run->internal.suberror);
-	} else if (run->exit_reason != KVM_EXIT_HLT && run->exit_reason != KVM_EXIT_IRQ_WINDOW_OPEN) {
+	} else if (run->exit_reason != KVM_EXIT_HLT &&
+		   run->exit_reason != KVM_EXIT_IRQ_WINDOW_OPEN) {
 		stop(c, EXIT_ERROR, 0, 0);
 	}
 	c->exits[kind]++;
@@ -306,6 +313,7 @@ void vcpus_wait_for_job(struct vcpus *v, struct loop_job *job)
 	self->fence_wanted = true;
 	self->fence_passed = false;
 	loop_post(v->machine->loop, job);
-	/* Jobs run in the order they were posted: this one passes when the one before it has run. */
+	/* Jobs run in the order they were posted: this one passes when the one before it has run.
+	 */
 	loop_post(v->machine->loop, &self->fence);
 }

@@ -21,7 +21,10 @@
 #include "devices/machine.h"
 #include "vmm/kvm.h"
 
-enum vcpu_exit { EXIT_PIO, EXIT_MMIO, EXIT_SIGNAL, EXIT_SHUTDOWN, EXIT_FAULT, EXIT_ERROR, EXIT_OTHER, EXIT_KINDS };
+enum vcpu_exit {
+	EXIT_PIO, EXIT_MMIO, EXIT_SIGNAL, EXIT_SHUTDOWN, EXIT_FAULT, EXIT_ERROR, EXIT_OTHER,
+	EXIT_KINDS
+};
 
 /* "pio", for the boot report. */
 extern const char *const vcpu_exit_names[EXIT_KINDS];
@@ -61,7 +64,7 @@ struct vcpus {
 	pthread_cond_t wake;		/* pause ended, or a fence passed */
 	bool pause;			/* vCPUs park before they enter the guest */
 	unsigned parked;
-	struct loop_job all_parked;	/* posted when the last one parked, or one stopped for good */
+	struct loop_job all_parked;	/* the last one parked, or one stopped for good */
 	uint64_t first_run;		/* clock_ns() of the first KVM_RUN */
 };
 
@@ -74,8 +77,8 @@ int vcpus_init(struct vcpus *v, struct kvm *k, struct machine *m, unsigned count
 /* Only after threads were never started: a running VM ends with its process. */
 void vcpus_fini(struct vcpus *v);
 
-/* Starts the threads; each installs @filter, which is borrowed, and waits for vcpus_resume before it
- * enters the guest. */
+/* Starts the threads; each installs @filter, which is borrowed, and waits for vcpus_resume before
+ * it enters the guest. */
 int vcpus_start(struct vcpus *v, struct seccomp_filter *filter, struct err *e);
 /* Loop. Makes every vCPU leave the guest and park; on_parked follows. */
 void vcpus_pause(struct vcpus *v);

@@ -124,15 +124,18 @@ static int inherited(const struct vhost_user_options *o, struct err *e)
 	struct stat st;
 
 	if (fstat(fd, &st) < 0 || !S_ISSOCK(st.st_mode))
-		return err_set(e, -EBADF, "fd=%d is not an open socket: start minivmm with one that is "
-			       "connected to the daemon, or give socket=PATH", fd);
+		return err_set(e, -EBADF,
+			       "fd=%d is not an open socket: start minivmm with one that is "
+			       "connected to the daemon, or give socket=PATH",
+			       fd);
 	return fd;
 }
 
 static int connect_device(struct vm *vm, struct vhost_user_device *d, struct err *e)
 {
 	const struct vhost_user_options *o = d->options;
-	int sock = o->fd_given ? inherited(o, e) : supervisor_connect(&vm->supervisor, o->number, e);
+	int sock =
+		o->fd_given ? inherited(o, e) : supervisor_connect(&vm->supervisor, o->number, e);
 
 	if (sock < 0)
 		return err_prefix(e, sock, "device %s: ", d->id);
@@ -151,7 +154,8 @@ static int connect_devices(struct vm *vm, struct err *e)
 	for (; vm->n_devices < n && r == 0; vm->n_devices++) {
 		struct vhost_user_device *d = &vm->devices[vm->n_devices];
 
-		vhost_user_device_init(d, &vm->options->devices[vm->n_devices], &vm->machine, &vm->pci);
+		vhost_user_device_init(d, &vm->options->devices[vm->n_devices], &vm->machine,
+				       &vm->pci);
 		r = connect_device(vm, d, e);
 	}
 	return r;
@@ -199,7 +203,8 @@ static int make_cmdline(struct vm *vm, struct err *e)
 	const struct options *o = vm->options;
 	const char *base = o->cmdline ? o->cmdline : default_cmdline;
 
-	if (asprintf(&vm->cmdline, "%s%s%s", base, o->append ? " " : "", o->append ? o->append : "") < 0) {
+	if (asprintf(&vm->cmdline, "%s%s%s", base, o->append ? " " : "",
+		     o->append ? o->append : "") < 0) {
 		vm->cmdline = NULL;
 		return err_set(e, -ENOMEM, "command line: out of memory");
 	}
@@ -222,7 +227,7 @@ static void describe(struct vm *vm, unsigned phys_bits)
 static int init_vcpus(struct vm *vm, struct err *e)
 {
 	unsigned n = (unsigned)vm->options->cpus;
-	struct arch_cpuid *cpuid = NULL;
+	struct kvm_cpuid2 *cpuid = NULL;
 	int r;
 
 	r = vcpus_init(&vm->vcpus, &vm->kvm, &vm->machine, n, vm_life_parked, vm, e);
@@ -239,8 +244,7 @@ static int init_vcpus(struct vm *vm, struct err *e)
 /* Everybody is confined before the guest's first instruction. */
 static int start_vcpus(struct vm *vm, struct err *e)
 {
-	if (vcpus_start(&vm->vcpus, vm->sandbox.vcpu, e) ||
-	    sandbox_enter_loop(&vm->sandbox, e))
+	if (vcpus_start(&vm->vcpus, vm->sandbox.vcpu, e) || sandbox_enter_loop(&vm->sandbox, e))
 		return -1;
 	pthread_mutex_lock(&vm->machine.lock);
 	vcpus_resume(&vm->vcpus);
@@ -250,27 +254,20 @@ static int start_vcpus(struct vm *vm, struct err *e)
 
 int vm_init(struct vm *vm, const struct options *o, struct err *e)
 {
-	*vm = (struct vm){ .options = o, .signals = -1, .signal_watch.fd = -1,
-			   .supervisor = { .sock = -1, .pid = -1 }, .kvm = { .fd = -1, .vm = -1 } };
-	if (report_init(&vm->report, o->boot_report, e) ||
-	    init_supervisor(vm, e) ||
-	    loop_init(&vm->loop, &vm->machine.lock, e) ||
-	    vm_life_init(vm, e) ||
-	    open_kernel(vm, e) ||
-	    make_cmdline(vm, e) ||
-	    kvm_init(&vm->kvm, e))
+	*vm = (struct vm){ .options = o,
+			   .signals = -1,
+			   .signal_watch.fd = -1,
+			   .supervisor = { .sock = -1, .pid = -1 },
+			   .kvm = { .fd = -1, .vm = -1 } };
+	if (report_init(&vm->report, o->boot_report, e) || init_supervisor(vm, e) ||
+	    loop_init(&vm->loop, &vm->machine.lock, e) || vm_life_init(vm, e) ||
+	    open_kernel(vm, e) || make_cmdline(vm, e) || kvm_init(&vm->kvm, e))
 		return -1;
 	report_stamp(&vm->report, STAMP_VM_CREATED);
-	if (init_memory(vm, e) ||
-	    init_platform(vm, e) ||
-	    connect_devices(vm, e) ||
-	    vm_life_load(vm, false, e) ||
-	    realize_devices(vm, e) ||
-	    init_vcpus(vm, e) ||
-	    vm_life_boot(vm, false, e) ||
-	    sandbox_init(&vm->sandbox, o->seccomp, e) ||
-	    console_start(&vm->console, e) ||
-	    start_vcpus(vm, e))
+	if (init_memory(vm, e) || init_platform(vm, e) || connect_devices(vm, e) ||
+	    vm_life_load(vm, false, e) || realize_devices(vm, e) || init_vcpus(vm, e) ||
+	    vm_life_boot(vm, false, e) || sandbox_init(&vm->sandbox, o->seccomp, e) ||
+	    console_start(&vm->console, e) || start_vcpus(vm, e))
 		return -1;
 	return 0;
 }

@@ -3,8 +3,9 @@
  * The virtual machine: every part, wired by explicit calls in boot order (vm_init), and its life.
  *
  * One process, one loop thread (main's), one thread a vCPU, one supervisor process. Devices run
- * under machine.lock, from the loop or from a vCPU's exit. Resetting is: vCPUs parked -> devices stopped by
- * their daemons -> registers, kernel and tables as at power on -> vCPUs go on; daemons stay connected.
+ * under machine.lock, from the loop or from a vCPU's exit. Resetting is: vCPUs parked -> devices
+ * stopped by their daemons -> registers, kernel and tables as at power on -> vCPUs go on; the
+ * daemons stay connected.
  */
 #ifndef VMM_VM_H
 #define VMM_VM_H
@@ -27,7 +28,7 @@
 #include "vmm/supervisor.h"
 #include "vmm/vcpu.h"
 
-/* Exit codes of the program, besides 128 + N for signal N and a guest's own by the debug exit port. */
+/* Exit codes of the program, besides 128 + N for signal N and a guest's own by the debug exit. */
 enum vm_exit_code {
 	VM_EXIT_OK = 0,
 	VM_EXIT_SETUP = 1,
@@ -67,13 +68,14 @@ struct vm {
 	int exit_code;
 };
 
-/* Everything up to the first guest instruction. 0, or negative with @e; vm_fini cleans up either way.
- * When it fails with vm->ended set, exit_code says more than "set-up"; a signal has no sentence. */
+/* Everything up to the first guest instruction. 0, or negative with @e; vm_fini cleans up either
+ * way. When it fails with vm->ended set, exit_code says more than "set-up"; a signal has no
+ * sentence. */
 int vm_init(struct vm *vm, const struct options *o, struct err *e);
 /* Runs the guest until it ends; returns the program's exit code. After vm_init succeeded, once. */
 int vm_run(struct vm *vm);
-/* Gives the terminal back, removes what has a name, ends the supervisor. The process must end then: its
- * vCPU threads are parked for good. Works on a failed vm_init. */
+/* Gives the terminal back, removes what has a name, ends the supervisor. The process must end then:
+ * its vCPU threads are parked for good. Works on a failed vm_init. */
 void vm_fini(struct vm *vm);
 
 #endif

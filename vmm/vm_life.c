@@ -13,7 +13,9 @@
 #include "vmm/boot.h"
 #include "vmm/vm.h"
 
-enum { BOOT_MARK_INIT = 0x41 };	/* port 0x80: user space begins, as cloud-hypervisor's debug port numbers it */
+enum {
+	BOOT_MARK_INIT = 0x41
+}; /* port 0x80: user space begins, as cloud-hypervisor's debug port numbers it */
 
 /* Under the lock, in any thread. The first reason to end is the one told. */
 static void decide(struct vm *vm, int exit_code)
@@ -54,11 +56,13 @@ static void on_signal(void *arg, uint32_t events)
 	}
 }
 
-/* RAM whose pages are not there: the host's memory is exhausted, or somebody truncated the object. */
+/* RAM whose pages are not there: the host's memory is exhausted, or somebody truncated the object.
+ */
 static void on_sigbus(int sig)
 {
-	static const char line[] = "minivmm: the host has no memory left for the guest's RAM: ended; "
-				   "give --memory less, or free space in the backend's file system\n";
+	static const char line[] =
+		"minivmm: the host has no memory left for the guest's RAM: ended; "
+		"give --memory less, or free space in the backend's file system\n";
 
 	(void)sig;
 	if (write(STDERR_FILENO, line, sizeof(line) - 1) < 0)
@@ -76,8 +80,8 @@ int vm_life_init(struct vm *vm, struct err *e)
 	for (size_t i = 0; i < ARRAY_SIZE(ours); i++) {
 		struct sigaction old;
 
-		/* Who started us with a signal ignored (nohup, a shell's background job) wants that: a
-		 * signalfd would report it nevertheless. */
+		/* Who started us with a signal ignored (nohup, a shell's background job) wants
+		 * that: a signalfd would report it nevertheless. */
 		if (sigaction(ours[i], NULL, &old) == 0 && old.sa_handler != SIG_IGN)
 			sigaddset(&set, ours[i]);
 	}
@@ -175,8 +179,7 @@ static void restart(struct vm *vm)
 	struct err e = { "" };
 
 	pci_bus_reset(&vm->pci);
-	if (kvm_reset_irqchip(&vm->kvm, &e) ||
-	    vm_life_load(vm, true, &e) ||
+	if (kvm_reset_irqchip(&vm->kvm, &e) || vm_life_load(vm, true, &e) ||
 	    vm_life_boot(vm, true, &e)) {
 		log_error("the guest cannot be reset: %s", e.msg);
 		end(vm, VM_EXIT_CRASH);
@@ -194,12 +197,14 @@ static void device_is_reset(void *arg)
 		restart(vm);
 }
 
-/* All vCPUs are parked. The daemons stop their rings, in their own time; then the machine starts again. */
+/* All vCPUs are parked. The daemons stop their rings, in their own time; then the machine starts
+ * again. */
 static void reset(struct vm *vm)
 {
 	serial_reset(&vm->serial);
 	platform_reset(&vm->platform);
-	/* One more, so that a device that is done at once does not restart before the last was asked. */
+	/* One more, so that a device that is done at once does not restart before the last was
+	 * asked. */
 	vm->devices_resetting = vm->n_devices + 1;
 	for (unsigned i = 0; i < vm->n_devices; i++)
 		vhost_user_device_reset(&vm->devices[i], device_is_reset, vm);
@@ -260,7 +265,8 @@ int vm_run(struct vm *vm)
 
 void vm_fini(struct vm *vm)
 {
-	/* vCPUs must not go on while what they use is taken down: without the lock they park at their next exit. */
+	/* vCPUs must not go on while what they use is taken down: without the lock they park at
+	 * their next exit. */
 	if (vm->vcpus.filter || (vm->vcpus.vcpu && vm->vcpus.vcpu[0].started))
 		pthread_mutex_lock(&vm->machine.lock);
 	console_fini(&vm->console);
