@@ -1,0 +1,249 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every way minivmm ends: the exit code, and nothing left behind, neither process nor name nor terminal mode."""
+import os
+import pathlib
+import pty
+import select
+import signal
+import subprocess
+import termios
+import time
+
+import tiny_guest
+from harness import descendants, test
+from tiny_guest import CRASH, DEBUG_EXIT, HALT, HELLO, POWER_OFF, RESET, SPIN, TALK, touch
+
+EVERYWHERE = {"kvm": False, "timeout": 60, "every_build": True}
+SHM = pathlib.Path("/dev/shm")
+
+
+def shm_names():
+    return {path.name for path in SHM.iterdir() if path.name.startswith(("minivmm", "test-ends"))}
+
+
+class Stage:
+    """A terminal, a daemon and what was there before; check() looks whether it is so again."""
+
+    def __init__(self, t, code, *options, started=True):
+        self.t = t
+        self.name = f"test-ends-{os.getpid()}"
+        self.shm = shm_names()
+        self.keys, self.terminal = pty.openpty()
+        self.before = termios.tcgetattr(self.terminal)
+        socket = t.own_backend("rng")
+        self.daemon = t.processes[-1]
+        command = tiny_guest.command(t, code, "--vhost-user", f"rng,socket={socket}",
+                                     "--mem-backend", f"shm,name=/{self.name}", *options)
+        self.files = {*t.dir.iterdir()}
+        self.vmm = t.start("minivmm", command, stdin=self.terminal)
+        if started:
+            self.vmm.expect("U", 30)
+
+    def supervisor(self):
+        below = descendants(self.vmm.pid)
+        assert len(below) == 1, f"{len(below)} processes below minivmm"
+        return below[0]
+
+    def check(self, code):
+        got = self.vmm.wait(30)
+        assert got == code, f"ended with {got}, not {code}"
+        # what dies without a word is cleaned up after by another process
+        deadline = time.monotonic() + 10
+        while time.monotonic() < deadline and (set(descendants(os.getpid())) - {self.daemon.pid}):
+            time.sleep(0.01)
+        left = set(descendants(os.getpid())) - {self.daemon.pid}
+        for pid in list(left):
+            if os.waitpid(pid, os.WNOHANG)[0] == pid:
+                left.remove(pid)
+        assert not left, "processes are left"
+        assert shm_names() == self.shm, f"shm objects are left: {shm_names() - self.shm}"
+        assert termios.tcgetattr(self.terminal) == self.before, "the terminal was left otherwise"
+        assert {*self.t.dir.iterdir()} == self.files, "files are left"
+        os.close(self.keys)
+        os.close(self.terminal)
+
+
+@test(tags=["ends"], cases={
+    "power-off": {"code": POWER_OFF, "end": 0}, "reset": {"code": RESET, "end": 0},
+    "debug-exit": {"code": DEBUG_EXIT, "end": 0x15 << 1 | 1}, "crash": {"code": CRASH, "end": 4}}, **EVERYWHERE)
+def by_the_guest(t, code, end):
+    Stage(t, HELLO + code, "--on-reset=exit").check(end)
+
+
+@test(tags=["ends"], cases={name: {"number": number} for name, number in {
+    "term": signal.SIGTERM, "int": signal.SIGINT, "hup": signal.SIGHUP, "quit": signal.SIGQUIT}.items()}, **EVERYWHERE)
+def by_a_signal(t, number):
+    for code in SPIN, HALT, TALK:
+        stage = Stage(t, HELLO + code)
+        assert stage.name in shm_names(), "the named object is not there while minivmm runs"
+        stage.vmm.signal(number)
+        stage.check(128 + number)
+        t.close()
+        t.processes.clear()
+
+
+@test(tags=["ends"], **EVERYWHERE)
+def by_keys_though_the_guest_reads_none(t):
+    stage = Stage(t, HELLO + HALT)
+    for _ in range(20):
+        os.write(stage.keys, b"is there anybody? " * 10)
+    os.write(stage.keys, b"\x01x")
+    stage.check(0)
+
+
+@test(tags=["ends"], **EVERYWHERE)
+def by_kill(t):
+    stage = Stage(t, HELLO + SPIN)
+    stage.vmm.signal(signal.SIGKILL)
+    stage.check(137)
+
+
+@test(tags=["ends"], **EVERYWHERE)
+def after_the_supervisor_was_killed(t):
+    stage = Stage(t, HELLO + SPIN)
+    supervisor = os.pidfd_open(stage.supervisor())
+    signal.pidfd_send_signal(supervisor, signal.SIGKILL)
+    assert select.select([supervisor], [], [], 10)[0]
+    os.close(supervisor)
+    stage.vmm.signal(signal.SIGTERM)
+    stage.check(143)
+    assert "supervisor process is gone" in stage.vmm.text
+
+
+@test(tags=["ends"], **EVERYWHERE)
+def after_the_daemon_was_killed(t):
+    stage = Stage(t, HELLO + SPIN)
+    stage.daemon.kill()
+    stage.vmm.expect("device rng0 (socket ")
+    stage.vmm.signal(signal.SIGTERM)
+    stage.check(143)
+
+
+@test(tags=["ends"], **EVERYWHERE)
+def by_a_signal_while_a_daemon_is_silent(t):
+    import socket       # pylint: disable=import-outside-toplevel
+    path = t.dir / "silent.sock"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        stage = Stage(t, HELLO + SPIN, "--vhost-user", path, started=False)
+        connection, _ = listener.accept()
+        connection.recv(12)
+        began = time.monotonic()
+        stage.vmm.signal(signal.SIGTERM)
+        stage.check(143)
+        connection.close()
+        assert time.monotonic() - began < 5, "it waited for the daemon"
+        assert "minivmm:" not in stage.vmm.text, "a signal needs no sentence"
+
+
+@test(tags=["ends"], cases={
+    "kernel": {"words": ["--kernel", "/dev/null"]},
+    "memory": {"words": ["--memory", "2M"]},
+    "socket": {"words": ["--vhost-user", "/nonexistent.sock"]},
+    "fd": {"words": ["--vhost-user", "blk,fd=77"]},
+    "report": {"words": ["--boot-report", "/nonexistent/report"]},
+    "serial": {"words": ["--serial", "file=/nonexistent/serial"]},
+    "initrd": {"words": ["--initrd", "/nonexistent"]},
+    "same-name": {"words": [], "taken": True}}, **EVERYWHERE)
+def set_up_that_fails(t, words, taken=False):
+    name = SHM / f"test-ends-{os.getpid()}"
+    if taken:
+        name.touch()
+    stage = Stage(t, HELLO + SPIN, *words, started=False)
+    try:
+        stage.check(1)
+    finally:
+        if taken:
+            name.unlink()
+    said = [line for line in stage.vmm.text.splitlines() if line]
+    assert len(said) == 1 and said[0].startswith("minivmm: "), "not one sentence"
+
+
+@test(tags=["ends"], **EVERYWHERE)
+def ignored_signals_stay_ignored(t):
+    command = [str(word) for word in tiny_guest.command(t, HELLO + SPIN)]
+    old = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    vmm = t.start("minivmm", command)
+    signal.signal(signal.SIGHUP, old)
+    vmm.expect("U")
+    vmm.signal(signal.SIGHUP)
+    vmm.signal(signal.SIGTERM)
+    assert vmm.wait(20) == 143, "nohup does not protect it"
+
+
+@test(tags=["ends"], **EVERYWHERE)
+def without_standard_descriptors(t):
+    command = " ".join(str(word) for word in tiny_guest.command(t, HELLO + POWER_OFF))
+    for closed in "0<&-", "1>&-", "0<&- 1>&- 2>&-":
+        assert t.run(["sh", "-c", f"{command} {closed}"], timeout=20).code == 0, f"with {closed}"
+
+
+@test(tags=["ends", "serial"], cases={"spin": {"end": signal.SIGTERM}, "power-off": {"end": 0}}, **EVERYWHERE)
+def a_terminal_that_stands_still_does_not_hold_it(t, end):
+    """Output goes to a terminal that nobody reads."""
+    keys, terminal = pty.openpty()
+    code = TALK if end else b"\xb9\x00\x40\x00\x00" + HELLO[:7] + b"\xe2\xf7" + POWER_OFF
+    command = [str(word) for word in tiny_guest.command(t, code)]
+    with subprocess.Popen(command, stdin=terminal, stdout=terminal, stderr=subprocess.DEVNULL) as vmm:
+        try:
+            assert select.select([keys], [], [], 20)[0], "no output"
+            time.sleep(1)
+            if end:
+                vmm.send_signal(end)
+            code = vmm.wait(20)
+        finally:
+            vmm.kill()
+    assert code == (128 + end if end else 0), f"ended with {code}"
+    os.close(keys)
+    os.close(terminal)
+
+
+@test(tags=["ends"], **EVERYWHERE)
+def stopped_and_continued_the_terminal_is_given_and_taken(t):
+    stage = Stage(t, HELLO + SPIN)
+
+    def state():
+        return pathlib.Path(f"/proc/{stage.vmm.pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+    raw = termios.tcgetattr(stage.terminal)
+    assert raw != stage.before, "the terminal is not raw"
+    stage.vmm.signal(signal.SIGTSTP)
+    os.waitid(os.P_PID, stage.vmm.pid, os.WSTOPPED | os.WNOWAIT)
+    assert state() == "T"
+    assert termios.tcgetattr(stage.terminal) == stage.before, "stopped, it keeps the terminal"
+    stage.vmm.signal(signal.SIGCONT)
+    deadline = time.monotonic() + 10
+    while termios.tcgetattr(stage.terminal) != raw and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert termios.tcgetattr(stage.terminal) == raw, "continued, it does not take the terminal back"
+    stage.vmm.signal(signal.SIGTERM)
+    stage.check(143)
+
+
+# ---- RAM that is not there (real KVM: elsewhere a page that cannot be had is no EFAULT) ----
+
+@test(tags=["ends", "memory"], cases={
+    # prealloc=off, and a mount that is large enough but has not the room
+    "guest": {"code": touch(0x400000, 48 << 20) + POWER_OFF, "room": "8M"},
+    "loader": {"code": HELLO + POWER_OFF, "room": "8K"}}, timeout=60)
+def memory_that_runs_out_has_its_own_code(t, code, room):
+    hog = f"head -c $((64*1024*1024 - {room[:-1]}*{1024 if room[-1] == 'K' else 1048576})) /dev/zero > /dev/shm/hog"
+    words = " ".join(str(word) for word in tiny_guest.command(t, code, "--mem-backend", "shm,thp=off"))
+    got = t.run(["unshare", "-m", "sh", "-c", f"mount -t tmpfs -o size=64M none /dev/shm && {hog} && exec {words}"])
+    assert got.code == 3, f"ended with {got.code}"
+    said = [line for line in got.err.splitlines() if "warning" not in line]
+    assert len(said) == 1 and "full" in said[0], "not one sentence that says it"
+
+
+@test(tags=["ends", "memory"], timeout=60)
+def ram_that_is_cut_off_is_a_crash_of_the_guest(t):
+    again = touch(0x400000, 48 << 20)
+    code = HELLO + again + b"\xe9" + (-(len(again) + 5)).to_bytes(4, "little", signed=True)
+    vmm = t.start("minivmm", tiny_guest.command(t, code, "--mem-backend", "shm,thp=off"))
+    vmm.expect("U")
+    for fd in pathlib.Path(f"/proc/{vmm.pid}/fd").iterdir():
+        if os.stat(fd).st_size == 64 << 20:
+            os.truncate(fd, 8 << 20)
+    assert vmm.wait(20) == 4
+    assert "cut it off" in vmm.text, "the sentence does not say what happened"
