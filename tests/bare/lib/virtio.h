@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The least of a virtio driver: the PCI transport's registers and a split ring (VIRTIO 1.3, 2.7). */
+#ifndef BARE_VIRTIO_H
+#define BARE_VIRTIO_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "tests/bare/lib/pci.h"
+
+enum {
+	VIRTIO_BLK = 2, VIRTIO_RNG = 4,
+
+	STATUS_ACKNOWLEDGE = 1, STATUS_DRIVER = 2, STATUS_DRIVER_OK = 4, STATUS_FEATURES_OK = 8,
+	STATUS_NEEDS_RESET = 64, STATUS_FAILED = 128,
+
+	/* Common configuration */
+	FEATURE_SELECT = 0x00, FEATURE = 0x04, DRIVER_FEATURE_SELECT = 0x08, DRIVER_FEATURE = 0x0c,
+	CONFIG_VECTOR = 0x10, NUM_QUEUES = 0x12, DEVICE_STATUS = 0x14, CONFIG_GENERATION = 0x15,
+	QUEUE_SELECT = 0x16, QUEUE_SIZE = 0x18, QUEUE_VECTOR = 0x1a, QUEUE_ENABLE = 0x1c,
+	QUEUE_NOTIFY_OFF = 0x1e, QUEUE_DESC = 0x20, QUEUE_DRIVER = 0x28, QUEUE_DEVICE = 0x30,
+	COMMON_SIZE = 0x38, NO_VECTOR = 0xffff,
+
+	DESC_NEXT = 1, DESC_WRITE = 2, AVAIL_NO_INTERRUPT = 1,
+	VIRTIO_QUEUE_MAX = 8,		/* entries of our rings */
+};
+#define VIRTIO_F_VERSION_1	(UINT64_C(1) << 32)
+
+struct virtio_desc {
+	uint64_t addr;
+	uint32_t len;
+	uint16_t flags, next;
+};
+
+struct virtio_queue {
+	uint16_t size;
+	struct virtio_desc *desc;
+	volatile uint16_t *avail;	/* flags, index, ring */
+	volatile uint16_t *used;	/* flags, index, then elements of two dwords */
+	uint64_t doorbell;
+	uint16_t added;			/* chains made available: the next index */
+};
+
+struct virtio {
+	unsigned slot, pci_cfg;		/* pci_cfg: offset of that capability */
+	uint64_t bar, common, isr, config, notify;
+	uint32_t notify_multiplier;
+	struct msix msix;
+	struct virtio_queue queue;	/* queue 0 */
+};
+
+/* A part of a chain. */
+struct virtio_part {
+	void *at;
+	uint32_t len;
+	bool writable;			/* by the device */
+};
+
+/* Finds the device, turns on memory and bus mastering, reads its capabilities. */
+void virtio_find(struct virtio *v, unsigned device);
+/* The registers' places again, after the BAR has moved. */
+void virtio_locate(struct virtio *v);
+
+uint8_t virtio_status(const struct virtio *v);
+void virtio_set_status(const struct virtio *v, uint8_t status);
+uint64_t virtio_features(const struct virtio *v);
+void virtio_ack(const struct virtio *v, uint64_t features);
+/* Writes 0 and waits for it to be read. */
+void virtio_reset(const struct virtio *v);
+
+/* From 0 up to FEATURES_OK, with @features beside VERSION_1. */
+void virtio_negotiate(const struct virtio *v, uint64_t features);
+/* Fresh memory for queue 0 of @size entries, its addresses written and the queue enabled. */
+void virtio_set_up_queue(struct virtio *v, uint16_t size, uint16_t vector);
+void virtio_start(const struct virtio *v);
+/* All of it: reset, negotiate, queue 0, DRIVER_OK; nobody is interrupted. */
+void virtio_bring_up(struct virtio *v);
+
+/* Makes a chain of @n parts available, without a doorbell; descriptors are taken from @first on. */
+void virtio_add(struct virtio *v, unsigned first, const struct virtio_part *parts, unsigned n);
+void virtio_kick(const struct virtio *v);
+uint16_t virtio_used(const struct virtio *v);
+/* What used element @n says. */
+uint32_t virtio_used_len(const struct virtio *v, uint16_t n);
+/* Adds a chain at descriptor 0, kicks, waits until all that was added is used; its length. */
+uint32_t virtio_request(struct virtio *v, const struct virtio_part *parts, unsigned n);
+
+/* One request of the entropy source for @len bytes: its used length. */
+uint32_t rng_request(struct virtio *v, void *to, uint32_t len);
+
+enum blk_type { BLK_READ = 0, BLK_WRITE = 1, BLK_FLUSH = 4, BLK_SECTOR = 512 };
+/* One request of the disk; the status byte it gives. */
+uint8_t blk_request(struct virtio *v, enum blk_type type, uint64_t sector, void *data, uint32_t len);
+
+#endif

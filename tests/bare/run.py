@@ -1,0 +1,184 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Runs the cases of one bare guest, a boot each, and tells in TAP what came of them.
+
+    run.py GUEST MINIVMM MINIVMM_BACKEND [CASE...]
+
+GUEST is bare_SUITE, an ELF file; asked for "list" it names its cases. Every case is started with all
+system call filters on and with the daemons that cases.py says; it is ok when minivmm ends as
+expected there and the guest said so. Exit code 77: this machine has no KVM.
+"""
+import os
+import pathlib
+import re
+import select
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+from cases import case_of      # noqa: E402 pylint: disable=wrong-import-position
+
+SECONDS = 40            # a case takes a tenth of one; a loaded machine under sanitizers must not fail for it
+SKIPPED = 77
+
+
+class Failure(Exception):
+    """Why a case is not ok; one sentence."""
+
+
+def wait_for_end(process, chunks, on_line, seconds=SECONDS):
+    """Collects output (stdout and stderr apart) until both end; calls on_line with each line of stdout."""
+    deadline = time.monotonic() + seconds
+    streams = {process.stdout.fileno(): "out", process.stderr.fileno(): "err"}
+    told = 0
+    while streams:
+        ready, _, _ = select.select(list(streams), [], [], max(0, deadline - time.monotonic()))
+        if not ready:
+            process.kill()
+            raise Failure(f"not done after {seconds} s")
+        for fd in ready:
+            data = os.read(fd, 65536)
+            if not data:
+                del streams[fd]
+            chunks[streams.get(fd, "out")] += data
+        while b"\n" in chunks["out"][told:]:
+            end = chunks["out"].index(b"\n", told)
+            on_line(chunks["out"][told:end].decode(errors="replace").strip())
+            told = end + 1
+    return process.wait(5)
+
+
+class Run:
+    """One boot: minivmm, its daemons, a directory for their files."""
+
+    def __init__(self, guest, minivmm, backend, name, case):
+        self.guest, self.minivmm, self.backend = guest, minivmm, backend
+        self.name, self.case = name, case
+        self.dir = pathlib.Path(tempfile.mkdtemp(prefix="minivmm-bare."))
+        self.daemons, self.output = [], {"out": b"", "err": b""}
+        self.process = None
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        for process in [self.process, *self.daemons]:
+            if process and process.poll() is None:
+                process.kill()
+                process.wait()
+        shutil.rmtree(self.dir, ignore_errors=True)
+
+    @property
+    def text(self):
+        return self.output["out"].decode(errors="replace").replace("\r", "")
+
+    @property
+    def complaints(self):
+        return self.output["err"].decode(errors="replace")
+
+    def start_daemon(self, device):
+        """Starts it on one end of a socket pair; the other end, for minivmm."""
+        ours, theirs = socket.socketpair()
+        with theirs:
+            options = device.prepare(self.dir)
+            command = [self.backend, device.type, f"--fd={theirs.fileno()}", *options]
+            self.daemons.append(subprocess.Popen(command, pass_fds=[theirs.fileno()]))
+        return ours
+
+    def boot(self):
+        sockets = [self.start_daemon(d) for d in self.case.devices]
+        words = [self.minivmm, "--kernel", self.guest, "--cmdline", self.name, "--memory", "16M",
+                 "--cpus", str(self.case.cpus), *self.case.options]
+        for device, sock in zip(self.case.devices, sockets):
+            words += ["--vhost-user", f"{device.type},fd={sock.fileno()}{device.keys}"]
+        self.process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                        pass_fds=[s.fileno() for s in sockets])
+        for sock in sockets:
+            sock.close()
+        self.process.stdin.write(self.case.typed)
+        self.process.stdin.flush()
+        return wait_for_end(self.process, self.output, lambda line: self.case.on_line(self, line))
+
+    def wait_for_daemons(self):
+        """They end by themselves when minivmm has."""
+        for process in self.daemons:
+            try:
+                code = process.wait(10)
+            except subprocess.TimeoutExpired as error:
+                raise Failure("a daemon goes on after minivmm's end") from error
+            if code:
+                raise Failure(f"a daemon ended with {describe(code)}")
+
+    def judge(self, code):
+        case, verdicts = self.case, re.findall(r"^(?:not )?ok\b.*", self.text, re.M)
+        if code != case.exit_code:
+            raise Failure(f"minivmm ended with {describe(code)}, not {case.exit_code}")
+        if verdicts != ([f"ok - {self.name}"] if case.returns else []):
+            raise Failure(f"the guest's verdict: {verdicts or 'none'}")
+        for pattern in case.complaints:
+            if not re.search(pattern, self.complaints, re.M):
+                raise Failure(f"standard error does not say {pattern!r}")
+        if not case.complaints and self.complaints:
+            raise Failure("standard error is not empty")
+        for pattern in case.says:
+            if not re.search(pattern, self.text, re.M):
+                raise Failure(f"the guest does not say {pattern!r}")
+        self.wait_for_daemons()
+        reason = case.after(self)
+        if reason:
+            raise Failure(reason)
+
+
+def describe(code):
+    return f"exit code {code}" if code >= 0 else signal.Signals(-code).name
+
+
+def list_cases(guest, minivmm, backend):
+    with Run(guest, minivmm, backend, "list", case_of("", "list")) as run:
+        code = run.boot()
+        names = re.findall(r"^case (\w+)$", run.text, re.M)
+        if code or not names:
+            sys.exit(f"{guest} does not list its cases ({describe(code)}):\n{run.text}{run.complaints}")
+        return names
+
+
+def tell(text):
+    for line in text.splitlines():
+        # nothing of it may look like a verdict of ours
+        print("#", line.removeprefix("# "))
+
+
+def run_case(number, guest, tools, suite, name):
+    with Run(guest, *tools, name, case_of(suite, name)) as run:
+        try:
+            run.judge(run.boot())
+        except Failure as failure:
+            tell(str(failure))
+            tell(run.text)
+            tell(run.complaints)
+            print(f"not ok {number} - {name}", flush=True)
+        else:
+            print(f"ok {number} - {name}", flush=True)
+
+
+def main():
+    guest, *tools = sys.argv[1:4]
+    wanted = sys.argv[4:]
+    if not os.access("/dev/kvm", os.R_OK | os.W_OK):
+        print("machine: /dev/kvm is not there or may not be opened")
+        return SKIPPED
+    suite = pathlib.Path(guest).name.removeprefix("bare_")
+    names = [n for n in list_cases(guest, *tools) if not wanted or n in wanted]
+    print(f"1..{len(names)}")
+    for number, name in enumerate(names, 1):
+        run_case(number, guest, tools, suite, name)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
