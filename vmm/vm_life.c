@@ -13,9 +13,8 @@
 #include "vmm/boot.h"
 #include "vmm/vm.h"
 
-enum {
-	BOOT_MARK_INIT = 0x41
-}; /* port 0x80: user space begins, as cloud-hypervisor's debug port numbers it */
+/* Port 0x80: user space begins, as cloud-hypervisor's debug port numbers it. */
+enum { BOOT_MARK_INIT = 0x41 };
 
 /* Under the lock, in any thread. The first reason to end is the one told. */
 static void decide(struct vm *vm, int exit_code)
@@ -56,8 +55,7 @@ static void on_signal(void *arg, uint32_t events)
 	}
 }
 
-/* RAM whose pages are not there: the host's memory is exhausted, or somebody truncated the object.
- */
+/* RAM whose pages are not there: the host's memory is exhausted, or somebody cut the object off. */
 static void on_sigbus(int sig)
 {
 	static const char line[] =
@@ -108,15 +106,13 @@ static void act_on_request(void *arg)
 		vcpus_pause(&vm->vcpus);
 }
 
-void vm_life_request(void *arg, int request, unsigned value)
+static void grant(struct vm *vm, enum machine_request request, unsigned value)
 {
-	struct vm *vm = arg;
-
-	switch ((enum machine_request)request) {
+	switch (request) {
 	case MACHINE_BOOT_MARK:
 		if (value == BOOT_MARK_INIT)
 			report_stamp(&vm->report, STAMP_GUEST_INIT);
-		return;
+		break;
 	case MACHINE_POWER_OFF:
 		decide(vm, VM_EXIT_OK);
 		break;
@@ -130,8 +126,19 @@ void vm_life_request(void *arg, int request, unsigned value)
 			vm->reset_wanted = true;
 		break;
 	}
+}
+
+void vm_life_request(void *arg, int request, unsigned value)
+{
+	struct vm *vm = arg;
+
+	/* The first is granted. Another vCPU may ask for something else before the loop has acted, and
+	 * so may this one after a reset by port 0xcf9, which KVM hands over with the next exit. */
+	if (!vm->ended && !vm->reset_wanted)
+		grant(vm, (enum machine_request)request, value);
 	/* The guest runs no instruction more before the loop has acted. */
-	machine_run_in_loop(&vm->machine, &vm->request_job);
+	if (request != MACHINE_BOOT_MARK)
+		machine_run_in_loop(&vm->machine, &vm->request_job);
 }
 
 void vm_life_quit(void *arg)
