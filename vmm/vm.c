@@ -13,6 +13,7 @@
 
 #include "base/fd.h"
 #include "base/log.h"
+#include "base/range.h"
 #include "vmm/boot.h"
 #include "vmm/kernel_path.h"
 #include "vmm/vm_life.h"
@@ -72,6 +73,16 @@ static const struct machine_ops machine_ops = {
 	.wait_for_job = wait_for_job,
 };
 
+static int init_report(struct vm *vm, struct err *e)
+{
+	return report_init(&vm->report, vm->options->boot_report, e);
+}
+
+static int init_loop(struct vm *vm, struct err *e)
+{
+	return loop_init(&vm->loop, &vm->machine.lock, e);
+}
+
 static int init_supervisor(struct vm *vm, struct err *e)
 {
 	const char *sockets[OPTIONS_LIST_MAX];
@@ -80,6 +91,14 @@ static int init_supervisor(struct vm *vm, struct err *e)
 		sockets[i] = vm->options->devices[i].socket;
 	return supervisor_start(&vm->supervisor, sockets, vm->options->n_devices,
 				vm->options->seccomp, e);
+}
+
+static int init_kvm(struct vm *vm, struct err *e)
+{
+	int r = kvm_init(&vm->kvm, e);
+
+	report_stamp(&vm->report, STAMP_VM_CREATED);
+	return r;
 }
 
 static int init_memory(struct vm *vm, struct err *e)
@@ -198,6 +217,16 @@ static int open_kernel(struct vm *vm, struct err *e)
 	return loader_open(&vm->loader, kernel, o->initrds.items, o->initrds.count, e);
 }
 
+static int load_kernel(struct vm *vm, struct err *e)
+{
+	return vm_life_load(vm, false, e);
+}
+
+static int boot(struct vm *vm, struct err *e)
+{
+	return vm_life_boot(vm, false, e);
+}
+
 static int make_cmdline(struct vm *vm, struct err *e)
 {
 	const struct options *o = vm->options;
@@ -241,33 +270,57 @@ static int init_vcpus(struct vm *vm, struct err *e)
 	return r;
 }
 
-/* Everybody is confined before the guest's first instruction. */
+static int start_console(struct vm *vm, struct err *e)
+{
+	return console_start(&vm->console, e);
+}
+
+static int init_sandbox(struct vm *vm, struct err *e)
+{
+	return sandbox_init(&vm->sandbox, vm->options->seccomp, e);
+}
+
 static int start_vcpus(struct vm *vm, struct err *e)
 {
-	if (vcpus_start(&vm->vcpus, vm->sandbox.vcpu, e) || sandbox_enter_loop(&vm->sandbox, e))
-		return -1;
+	return vcpus_start(&vm->vcpus, vm->sandbox.vcpu, e);
+}
+
+/* Everybody is confined before the guest's first instruction. */
+static int confine_and_go(struct vm *vm, struct err *e)
+{
+	int r = sandbox_enter_loop(&vm->sandbox, e);
+
+	if (r)
+		return r;
 	pthread_mutex_lock(&vm->machine.lock);
 	vcpus_resume(&vm->vcpus);
 	pthread_mutex_unlock(&vm->machine.lock);
 	return 0;
 }
 
+/* From nothing to the guest's first instruction. */
+static int (*const boot_order[])(struct vm *vm, struct err *e) = {
+	init_report,   init_supervisor, /* forked before there is anything to inherit */
+	init_loop,     vm_life_init,
+	open_kernel,   make_cmdline,
+	init_kvm,      init_memory,
+	init_platform, connect_devices, /* daemons negotiate while ... */
+	load_kernel,   realize_devices, /* ... and are waited for here */
+	init_vcpus,    boot,
+	init_sandbox,  start_console,
+	start_vcpus,   confine_and_go,
+};
+
 int vm_init(struct vm *vm, const struct options *o, struct err *e)
 {
+	int r = 0;
+
 	*vm = (struct vm){ .options = o,
 			   .signals = -1,
 			   .signal_watch.fd = -1,
 			   .supervisor = { .sock = -1, .pid = -1 },
 			   .kvm = { .fd = -1, .vm = -1 } };
-	if (report_init(&vm->report, o->boot_report, e) || init_supervisor(vm, e) ||
-	    loop_init(&vm->loop, &vm->machine.lock, e) || vm_life_init(vm, e) ||
-	    open_kernel(vm, e) || make_cmdline(vm, e) || kvm_init(&vm->kvm, e))
-		return -1;
-	report_stamp(&vm->report, STAMP_VM_CREATED);
-	if (init_memory(vm, e) || init_platform(vm, e) || connect_devices(vm, e) ||
-	    vm_life_load(vm, false, e) || realize_devices(vm, e) || init_vcpus(vm, e) ||
-	    vm_life_boot(vm, false, e) || sandbox_init(&vm->sandbox, o->seccomp, e) ||
-	    console_start(&vm->console, e) || start_vcpus(vm, e))
-		return -1;
-	return 0;
+	for (size_t i = 0; i < ARRAY_SIZE(boot_order) && r == 0; i++)
+		r = boot_order[i](vm, e);
+	return r;
 }
