@@ -299,17 +299,28 @@ static int confine_and_go(struct vm *vm, struct err *e)
 }
 
 /* From nothing to the guest's first instruction. */
+/* clang-format off: a line a step */
 static int (*const boot_order[])(struct vm *vm, struct err *e) = {
-	init_report,   init_supervisor, /* forked before there is anything to inherit */
-	init_loop,     vm_life_init,
-	open_kernel,   make_cmdline,
-	init_kvm,      init_memory,
-	init_platform, connect_devices, /* daemons negotiate while ... */
-	load_kernel,   realize_devices, /* ... and are waited for here */
-	init_vcpus,    boot,
-	init_sandbox,  start_console,
-	start_vcpus,   confine_and_go,
+	init_report,
+	init_supervisor,	/* forked before there is anything to inherit */
+	init_loop,
+	vm_life_init,
+	open_kernel,
+	make_cmdline,
+	init_kvm,
+	init_memory,
+	init_platform,
+	connect_devices,	/* daemons negotiate while ... */
+	load_kernel,
+	realize_devices,	/* ... and are waited for here */
+	init_vcpus,
+	boot,
+	init_sandbox,
+	start_console,
+	start_vcpus,
+	confine_and_go,
 };
+/* clang-format on */
 
 int vm_init(struct vm *vm, const struct options *o, struct err *e)
 {
