@@ -98,11 +98,13 @@ def is_listening(path):
     return False
 
 
-def wait_for_socket(path, process, timeout=30):
-    """Until somebody listens on path, or process, who should, has ended."""
+def wait_for_socket(path, process, timeout=30, atomic=False):
+    """Until somebody listens on path, or process, who should, has ended. atomic: it listens first
+    and gives the socket its path then, so that the path is all to wait for."""
     deadline = time.monotonic() + timeout
+    ready_now = os.path.exists if atomic else is_listening
     with watch_directory(pathlib.Path(path).parent) as watch:
-        while not is_listening(path):
+        while not ready_now(path):
             left = deadline - time.monotonic()
             if left <= 0:
                 raise AssertionError(f"{process.name} does not listen on {path} after {timeout} s")
@@ -285,7 +287,7 @@ class Context:
         socket = socket or self.dir / f"{kind}.sock"
         process = self.start(f"minivmm-backend {kind}",
                              [self.backend, kind, f"--socket-path={socket}", *arguments])
-        wait_for_socket(socket, process)
+        wait_for_socket(socket, process, atomic=True)
         return socket
 
 

@@ -3,6 +3,7 @@
 import argparse
 import concurrent.futures
 import os
+import signal
 import sys
 import time
 
@@ -98,6 +99,8 @@ class Run:
 
 def main():
     args = parse()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, tap.end_all)
     selection = plan.Selection(args.tag, args.pattern)
     report = Report(sys.stdout)
     configured = prepare.configure(plan.PLAIN, LOGS)

@@ -2,12 +2,13 @@
 """Where guests run: on this machine when its KVM is a real one, else all of them in one lab."""
 import json
 import os
+import signal
 import subprocess
 import sys
 
 from plan import ROOT, SLOW, build_dir
 from report import Result
-from tap import kill_group
+from tap import LIVE, kill_group
 
 LAB = [str(ROOT / "tests/lab/lab"), "--mem", "8G", "--tmpfs", "7G"]
 INNER = ROOT / "tests/runner/guests.py"
@@ -68,6 +69,7 @@ def start(guests, in_lab, resources, logs, emit):
     with open(complaints, "wb") as stderr:
         process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                    stderr=stderr, start_new_session=True, text=True)
+    LIVE[process.pid] = signal.SIGTERM
     waiting = {g.name: g for g in guests}
     under_way = []
     try:
@@ -86,8 +88,9 @@ def start(guests, in_lab, resources, logs, emit):
         try:
             process.wait(15)
         except subprocess.TimeoutExpired:
-            kill_group(process)
-            process.wait()
+            pass
+        kill_group(process)
+        process.wait()
     if not waiting:
         return []
     errors = complaints.read_text(errors="replace")

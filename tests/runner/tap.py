@@ -24,7 +24,21 @@ SANITIZERS = {
 }
 
 
+# Groups under way, with the signal that ends each: for a runner that is itself told to end
+LIVE = {}
+
+
+def end_all(number, _frame):
+    for group, how in list(LIVE.items()):
+        try:
+            os.killpg(group, how)
+        except ProcessLookupError:
+            pass
+    os._exit(128 + number)
+
+
 def kill_group(process):
+    LIVE.pop(process.pid, None)
     try:
         os.killpg(process.pid, signal.SIGKILL)
     except ProcessLookupError:
@@ -38,6 +52,7 @@ def execute(command, log, timeout, env=None, cwd=None):
     with open(log, "wb") as out:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT,
                                    start_new_session=True, env=env, cwd=cwd)
+        LIVE[process.pid] = signal.SIGKILL
         try:
             code = process.wait(timeout)
         except subprocess.TimeoutExpired:
