@@ -43,6 +43,13 @@ enum {
 	MSR_CSTAR = 0xc0000083,
 	MSR_SYSCALL_MASK = 0xc0000084,
 	MSR_KERNEL_GS_BASE = 0xc0000102,
+	MSR_TSC_ADJUST = 0x3b,
+	MSR_SPEC_CTRL = 0x48,
+	MSR_MCG_STATUS = 0x17a,
+	MSR_XFD = 0x1c4,
+	MSR_DEBUGCTL = 0x1d9,
+	MSR_XSS = 0xda0,
+	MSR_VIRT_SPEC_CTRL = 0xc001011f,
 };
 
 /*
@@ -57,6 +64,7 @@ static const struct {
 } reset_msrs[] = {
 	/* Paravirtual, disabled first. */
 	{ MSR_KVM_ASYNC_PF_EN, false, 0 },
+	{ MSR_KVM_ASYNC_PF_INT, false, 0 },
 	{ MSR_KVM_STEAL_TIME, false, 0 },
 	{ MSR_KVM_PV_EOI_EN, false, 0 },
 	{ MSR_KVM_SYSTEM_TIME_NEW, false, 0 },
@@ -74,6 +82,13 @@ static const struct {
 	{ MSR_TSC_AUX, false, 0 },
 	{ MSR_PAT, false, 0x0007040600070406 },
 	{ MSR_TSC, false, 0 },
+	{ MSR_TSC_ADJUST, false, 0 },
+	{ MSR_SPEC_CTRL, false, 0 },
+	{ MSR_VIRT_SPEC_CTRL, false, 0 },
+	{ MSR_MCG_STATUS, false, 0 },
+	{ MSR_DEBUGCTL, false, 0 },
+	{ MSR_XFD, false, 0 },
+	{ MSR_XSS, false, 0 },
 	/* Fast strings on. */
 	{ MSR_MISC_ENABLE, true, 1 },
 	/* MTRRs enabled, write-back everywhere: the PCI hole's BARs are RAM or trapped, never
