@@ -129,7 +129,8 @@ static void start_step(struct vhost_user_device *dev)
 	if (!r)
 		r = vu_frontend_start(f, d->acked, &e);
 	if (r) {
-		log_warn("device %s: cannot start: %s", dev->id, e.msg);
+		if (misuse_first(&dev->not_started))
+			log_warn("device %s: cannot start: %s", dev->id, e.msg);
 		d->transport->disconnect(d);
 		virtio_needs_reset(d, NULL);
 		return;

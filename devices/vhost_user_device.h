@@ -59,6 +59,7 @@ struct vhost_user_device {
 	bool lost;			/* the connection is gone */
 	bool daemon_dead;		/* and the daemon touches guest memory no more */
 	enum vhost_user_run run;
+	struct misuse not_started;	/* DRIVER_OKs that came to nothing */
 	struct loop_job work;
 	uint64_t config_dirty[VIRTIO_CONFIG_MAX / 64];	/* bytes written, not handed on yet */
 	void (*reset_done)(void *arg);	/* of vhost_user_device_reset; NULL: none under way */
