@@ -223,10 +223,11 @@ def kicks(d):
 
 def half_closed(d):
     """Answers nobody reads, then a hang-up that leaves no room for more."""
-    with contextlib.suppress(BlockingIOError):
-        for _ in range(100000):
-            d.back.send(message(CONFIG_CHANGE, flags=1 | NEED_REPLY), socket.MSG_DONTWAIT)
-    time.sleep(0.2)
+    for _ in range(50):
+        with contextlib.suppress(BlockingIOError):
+            for _ in range(1000):
+                d.back.send(message(CONFIG_CHANGE, flags=1 | NEED_REPLY), socket.MSG_DONTWAIT)
+        time.sleep(0.01)
     d.back.shutdown(socket.SHUT_RDWR)
     d.stop.wait()
 
