@@ -17,6 +17,8 @@ void log_setup(const char *program, enum log_level level);
 /* The level called @name ("error", "warn", "info", "debug"), or -EINVAL. */
 int log_level_parse(const char *name);
 
+/* A line, of its level and for its readers: what ended, what is not as it should be, what happened,
+ * every step. @fmt has no newline. */
 void log_error(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 void log_warn(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 void log_info(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
