@@ -6,22 +6,13 @@
 #include "base/cursor.h"
 #include "devices/platform.h"
 #include "vmm/aml.h"
+#include "vmm/checksum.h"
 #include "vmm/layout.h"
 
 enum { RSDP_SIZE = 36, HEADER_SIZE = 36, AT_LENGTH = 4, AT_CHECKSUM = 9, TABLES_MAX = 8 };
 
 /* All tables lie in one buffer; a table's address is LAYOUT_ACPI plus its offset. */
 enum { ACPI_SIZE_MAX = 16 << 10 };
-
-static void checksum(uint8_t *table, size_t len, size_t at)
-{
-	uint8_t sum = 0;
-
-	table[at] = 0;
-	for (size_t i = 0; i < len; i++)
-		sum = (uint8_t)(sum + table[i]);
-	table[at] = (uint8_t)-sum;
-}
 
 /* Opens a table at the next multiple of 16 and returns its offset. */
 static size_t table_begin(struct cursor *c, const char *signature, uint8_t revision)
@@ -48,7 +39,7 @@ static void table_end(struct cursor *c, size_t at)
 		return;
 	for (unsigned i = 0; i < 4; i++)
 		c->base[at + AT_LENGTH + i] = (uint8_t)((c->at - at) >> (8 * i));
-	checksum(c->base + at, c->at - at, AT_CHECKSUM);
+	checksum_set(c->base + at, c->at - at, AT_CHECKSUM);
 }
 
 /* DSDT */
@@ -257,8 +248,8 @@ static void put_rsdp(uint8_t buf[RSDP_SIZE], size_t xsdt)
 	cursor_u32(&c, RSDP_SIZE);
 	cursor_u64(&c, LAYOUT_ACPI + xsdt);
 	cursor_u32(&c, 0);
-	checksum(buf, 20, 8);
-	checksum(buf, RSDP_SIZE, 32);
+	checksum_set(buf, 20, 8);
+	checksum_set(buf, RSDP_SIZE, 32);
 }
 
 int acpi_write(const struct machine_desc *d, const struct place *p, struct err *e)

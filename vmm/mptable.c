@@ -5,6 +5,7 @@
 
 #include "base/cursor.h"
 #include "base/range.h"
+#include "vmm/checksum.h"
 #include "vmm/layout.h"
 
 /* Entry types and fields: MP specification 1.4, chapter 4. */
@@ -22,16 +23,6 @@ enum {
 	IOAPIC_VERSION = 0x11,
 	ALL_APICS = 0xff,
 };
-
-static void checksum(uint8_t *table, size_t len, size_t at)
-{
-	uint8_t sum = 0;
-
-	table[at] = 0;
-	for (size_t i = 0; i < len; i++)
-		sum = (uint8_t)(sum + table[i]);
-	table[at] = (uint8_t)-sum;
-}
 
 static void put_cpus(struct cursor *c, const struct machine_desc *d)
 {
@@ -113,7 +104,7 @@ static void put_table(struct cursor *c, const struct machine_desc *d)
 	c->base[AT_LENGTH] = (uint8_t)c->at;
 	c->base[AT_LENGTH + 1] = (uint8_t)(c->at >> 8);
 	c->base[AT_COUNT] = (uint8_t)entries;
-	checksum(c->base, c->at, AT_CHECKSUM);
+	checksum_set(c->base, c->at, AT_CHECKSUM);
 }
 
 static void put_pointer(struct cursor *c)
@@ -125,7 +116,7 @@ static void put_pointer(struct cursor *c)
 	cursor_u8(c, 0);
 	cursor_u8(c, 0);  /* feature 1: there is a table */
 	cursor_u32(c, 0); /* feature 2: no IMCR, virtual wire mode */
-	checksum(c->base, c->at, 10);
+	checksum_set(c->base, c->at, 10);
 }
 
 int mptable_write(const struct machine_desc *d, const struct place *p, struct err *e)
