@@ -60,27 +60,13 @@ unsigned long long fd_drain(int eventfd)
 	return count;
 }
 
-int fd_read_all(int fd, void *buf, size_t len)
+/* From *@at on, or without @at where the fd stands. */
+static int read_all(int fd, char *p, size_t len, const off_t *at)
 {
-	for (char *p = buf; len > 0;) {
-		ssize_t n = read(fd, p, len);
+	off_t offset = at ? *at : 0;
 
-		if (n == 0)
-			return -ENODATA;
-		if (n < 0 && errno != EINTR)
-			return -errno;
-		if (n > 0) {
-			p += n;
-			len -= (size_t)n;
-		}
-	}
-	return 0;
-}
-
-int fd_pread_all(int fd, void *buf, size_t len, off_t offset)
-{
-	for (char *p = buf; len > 0;) {
-		ssize_t n = pread(fd, p, len, offset);
+	while (len > 0) {
+		ssize_t n = at ? pread(fd, p, len, offset) : read(fd, p, len);
 
 		if (n == 0)
 			return -ENODATA;
@@ -93,6 +79,16 @@ int fd_pread_all(int fd, void *buf, size_t len, off_t offset)
 		}
 	}
 	return 0;
+}
+
+int fd_read_all(int fd, void *buf, size_t len)
+{
+	return read_all(fd, buf, len, NULL);
+}
+
+int fd_pread_all(int fd, void *buf, size_t len, off_t offset)
+{
+	return read_all(fd, buf, len, &offset);
 }
 
 int fd_write_all(int fd, const void *buf, size_t len)
