@@ -43,8 +43,10 @@ struct guest_mem {
 	int pool_fd;			/* ... here; owned */
 };
 
-/* Whether any machine could have @size bytes of RAM: not 0, whole pages, not too large. 0 or -EINVAL
- * with @e. */
+/*
+ * Whether any machine could have @size bytes of RAM: not 0, whole pages, not too large. 0 or
+ * -EINVAL with @e.
+ */
 int guest_mem_check_size(uint64_t size, struct err *e);
 /*
  * Allocates and maps @size bytes of RAM as @o (checked by mem_options_parse) says. What can be

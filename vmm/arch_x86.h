@@ -21,7 +21,7 @@ int arch_cpuid_new(const struct kvm *k, unsigned n_vcpus, struct kvm_cpuid2 **re
 /* Bits of a guest-physical address that this CPUID promises. */
 unsigned arch_phys_bits(const struct kvm_cpuid2 *c);
 
-/* Once a vCPU, after it was created: its CPUID; sets @cpuid's ids to @index. 0 or -errno with @e. */
+/* Once a vCPU, when it was created: its CPUID; sets @cpuid's ids to @index. 0 or -errno with @e. */
 int arch_vcpu_init(int vcpu, unsigned index, struct kvm_cpuid2 *cpuid, struct err *e);
 /*
  * Power-on state, then the boot protocol's registers on vCPU 0; the others wait for INIT-SIPI.

@@ -70,7 +70,8 @@ static int set_enum(const struct option_row *row, const char *value, int *field,
 	return err_set(e, -EINVAL, "--%s: %s is none of %s", row->name, value, row->argument);
 }
 
-static int set_option(struct options *o, const struct option_row *row, const char *value, struct err *e)
+static int set_option(struct options *o, const struct option_row *row, const char *value,
+		      struct err *e)
 {
 	void *field = (char *)o + row->offset;
 	struct option_list *list = field;
@@ -129,8 +130,10 @@ int options_parse(struct options *o, int argc, char **argv, struct err *e)
 	*o = (struct options){ .memory = MIB(256), .cpus = 1, .log_level = LOG_WARN,
 			       .mem = MEM_OPTIONS_DEFAULT };
 	for (size_t n = 0; n < ARRAY_SIZE(rows); n++)
-		longs[n] = (struct option){ rows[n].name,
-					    rows[n].type == OPT_FLAG ? no_argument : required_argument, NULL, 0 };
+		longs[n] = (struct option){
+			.name = rows[n].name,
+			.has_arg = rows[n].type == OPT_FLAG ? no_argument : required_argument,
+		};
 	optind = 1;
 	while (r == 0 && (i = getopt_long(argc, argv, ":h", longs, &row)) != -1) {
 		if (i == 0)

@@ -23,8 +23,10 @@ struct supervisor {
 /* Forks it. @sockets, borrowed, are the paths it may connect to. 0 or -errno with @e. */
 int supervisor_start(struct supervisor *s, const char *const *sockets, unsigned n_sockets,
 		     enum seccomp_mode mode, struct err *e);
-/* Asks for a connection to sockets[index] and waits for it. The fd, which the caller owns, or -errno
- * with @e. */
+/*
+ * Asks for a connection to sockets[index] and waits for it. The fd, which the caller owns, or
+ * -errno with @e.
+ */
 int supervisor_connect(struct supervisor *s, unsigned index, struct err *e);
 /* From now on the supervisor removes shm object @name if the VMM dies before supervisor_end. */
 int supervisor_keep_shm(struct supervisor *s, const char *name, struct err *e);

@@ -36,8 +36,14 @@ void image_init(struct image *i, const void *data, size_t len);
 void image_fini(struct image *i);
 
 /* A small ELF64: a page at 2 MiB with bytes 1, 2, 3... from its entry on, then one of zeroes. */
-enum { ELF_GPA = 2 << 20, ELF_OFFSET = 0x1000, ELF_FILESZ = 0x1000, ELF_MEMSZ = 0x2000,
-       ELF_NOTE_OFFSET = 0x200, ELF_SIZE = 0x2000 };
+enum {
+	ELF_GPA = 2 << 20,
+	ELF_OFFSET = 0x1000,
+	ELF_FILESZ = 0x1000,
+	ELF_MEMSZ = 0x2000,
+	ELF_NOTE_OFFSET = 0x200,
+	ELF_SIZE = 0x2000,
+};
 void elf_image(uint8_t elf[ELF_SIZE]);
 /* Gives it a note segment with one note, whose header fields may lie. */
 void elf_add_note(uint8_t elf[ELF_SIZE], uint32_t namesz, uint32_t descsz, uint64_t entry);
