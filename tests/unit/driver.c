@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "driver.h"
 
-#include <dirent.h>
 #include <poll.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -302,16 +301,4 @@ uint32_t driver_request(struct driver *d, unsigned i, const struct driver_buf *b
 	len = driver_wait_used(d, i, &got);
 	assert_int_equal(got, head);
 	return len;
-}
-
-unsigned driver_count_fds(void)
-{
-	DIR *dir = opendir("/proc/self/fd");
-	unsigned n = 0;
-
-	assert_non_null(dir);
-	while (readdir(dir))
-		n++;
-	closedir(dir);
-	return n;
 }

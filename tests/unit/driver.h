@@ -92,7 +92,4 @@ uint32_t driver_wait_used(struct driver *d, unsigned i, uint16_t *ret_head);
 /* driver_add, driver_kick, driver_wait_used. */
 uint32_t driver_request(struct driver *d, unsigned i, const struct driver_buf *bufs, unsigned n);
 
-/* fds this process has open. */
-unsigned driver_count_fds(void);
-
 #endif

@@ -73,7 +73,5 @@ unsigned owner_life_length(uint64_t protocol);
 void owner_assert_lost(struct owner *f, const char *what);
 /* The daemon got no message the protocol forbids. */
 void owner_assert_legal(struct owner *f);
-/* Open file descriptors of this process. */
-int owner_open_fds(void);
 
 #endif

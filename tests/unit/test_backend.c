@@ -432,21 +432,10 @@ static void a_front_end_that_vanishes_while_a_message_waits_leaves_nothing(void 
 	assert_int_equal(f->dropped, 2);
 }
 
-/* A back channel; returns the front end's side. */
-static int back_channel(struct toy *f)
-{
-	int pair[2];
-
-	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
-	assert_int_equal(driver_ask(&f->driver, VU_SET_BACKEND_REQ_FD, NULL, 0, &pair[1], 1), 0);
-	close(pair[1]);
-	return pair[0];
-}
-
 static void a_changed_config_is_told_on_the_back_channel(void **state)
 {
 	struct toy *f = toy_running(state);
-	autoclose int back = back_channel(f);
+	autoclose int back = toy_back_channel(f);
 	struct __attribute__((packed)) {
 		struct vu_header h;
 		uint64_t u64;
@@ -471,8 +460,8 @@ static void a_changed_config_is_told_on_the_back_channel(void **state)
 static void a_new_back_channel_replaces_the_old_one(void **state)
 {
 	struct toy *f = toy_negotiated(state);
-	autoclose int old = back_channel(f);
-	autoclose int new = back_channel(f);
+	autoclose int old = toy_back_channel(f);
+	autoclose int new = toy_back_channel(f);
 	struct vu_header h;
 
 	backend_config_changed(&f->backend);

@@ -337,21 +337,10 @@ static void config_is_written_where_the_device_lets_it(void **state)
 	assert_memory_equal(f->config, "abWXYZgh", 8);
 }
 
-/* A back channel; returns the front end's side. */
-static int back_channel(struct toy *f)
-{
-	int pair[2];
-
-	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
-	assert_int_equal(driver_ask(&f->driver, VU_SET_BACKEND_REQ_FD, NULL, 0, &pair[1], 1), 0);
-	close(pair[1]);
-	return pair[0];
-}
-
 static void nonsense_on_the_back_channel_ends_only_that(void **state)
 {
 	struct toy *f = toy_running(state);
-	autoclose int back = back_channel(f);
+	autoclose int back = toy_back_channel(f);
 	struct __attribute__((packed)) {
 		struct vu_header h;
 		uint64_t u64;

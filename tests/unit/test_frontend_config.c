@@ -10,6 +10,7 @@
 
 #include "base/fd.h"
 #include "tests/unit/owner.h"
+#include "tests/unit/process.h"
 
 static int change_answer(struct owner *f, uint64_t *ret)
 {
@@ -215,7 +216,7 @@ static void requests_that_were_not_negotiated_are_refused_and_their_fds_closed(v
 	};
 	uint8_t payload[64] = { 0 };
 	int fds[8] = { 2, 2, 2, 2, 2, 2, 2, 2 };
-	int level = owner_open_fds();
+	unsigned level = process_fds();
 
 	scripted_daemon_order(&f->daemon);
 	for (size_t i = 0; i < ARRAY_SIZE(refused); i++) {
@@ -228,7 +229,7 @@ static void requests_that_were_not_negotiated_are_refused_and_their_fds_closed(v
 							     &answer), 1);
 		assert_int_not_equal(answer, 0);
 	}
-	assert_int_equal(owner_open_fds(), level);
+	assert_int_equal(process_fds(), level);
 	assert_int_equal(f->daemon.n_seen, 0);
 	assert_int_equal(f->config_changed, 0);
 	assert_int_equal(f->frontend.state, VU_RUNNING);

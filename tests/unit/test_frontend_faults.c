@@ -17,10 +17,11 @@
 
 #include "base/fd.h"
 #include "tests/unit/owner.h"
+#include "tests/unit/process.h"
 
 static void one_fault(void **state, uint64_t protocol, enum scripted_fault fault, unsigned n)
 {
-	int level = owner_open_fds();
+	unsigned level = process_fds();
 	struct owner *f;
 
 	owner_setup(state);
@@ -45,7 +46,7 @@ static void one_fault(void **state, uint64_t protocol, enum scripted_fault fault
 	owner_assert_legal(f);
 	owner_fini(f);
 	owner_teardown(state);
-	if (owner_open_fds() != level)
+	if (process_fds() != level)
 		fail_msg("fault %d at message %u leaves fds open", (int)fault, n);
 }
 
@@ -224,13 +225,13 @@ static void a_lost_daemon_that_talks_on_for_ever_is_not_listened_to(void **state
 {
 	struct owner *f = silent_while_stopping(state);
 	uint8_t noise[64] = { 0 };
-	int level = owner_open_fds();
+	unsigned level = process_fds();
 
 	for (int i = 0; i < 1100; i++) {
 		fd_send(f->daemon.channel.sock, noise, sizeof(noise), (int[]){ 2, 2 }, 2);
 		scripted_settle(&f->loop);
 	}
-	assert_true(owner_open_fds() <= level);
+	assert_true(process_fds() <= level);
 	assert_int_equal(f->dead, 0);
 	scripted_daemon_fini(&f->daemon);
 	scripted_settle(&f->loop);
@@ -316,7 +317,7 @@ static void fini_in_any_state_calls_nobody(void **state)
 
 	(void)state;
 	for (unsigned n = 1; n <= n_messages; n++) {
-		int level = owner_open_fds();
+		unsigned level = process_fds();
 		struct owner *f;
 		void *each;
 		unsigned told;
@@ -332,7 +333,7 @@ static void fini_in_any_state_calls_nobody(void **state)
 		scripted_settle(&f->loop);
 		assert_int_equal(f->ready + f->started + f->stopped + f->lost + f->dead, told);
 		owner_teardown(&each);
-		assert_int_equal(owner_open_fds(), level);
+		assert_int_equal(process_fds(), level);
 	}
 }
 
@@ -343,7 +344,7 @@ static void fini_of_a_zeroed_struct_does_nothing(void **state)
 	(void)state;
 	memset(&f, 0, sizeof(f));
 	vu_frontend_fini(&f);
-	assert_true(owner_open_fds() > 2);
+	assert_true(process_fds() > 2);
 }
 
 /*

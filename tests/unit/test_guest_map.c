@@ -5,58 +5,33 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
 #include <cmocka.h>
 
 #include "base/range.h"
-#include "vhost/guest_map.h"
-
-/* RAM: two adjacent regions of 4 MiB from 0 (a buffer may cross them), then a hole. */
-enum { HALF = 4 << 20, RAM = 2 * HALF };
-
-struct fixture {
-	int fd;
-	uint8_t *ram;		/* the guest's view */
-	struct guest_map map;
-};
+#include "tests/unit/mapped_ram.h"
 
 static int setup(void **state)
 {
-	struct fixture *f = test_calloc(1, sizeof(*f));
-	struct err e;
+	struct mapped_ram *f = test_calloc(1, sizeof(*f));
 
-	f->fd = memfd_create("ram", MFD_CLOEXEC);
-	assert_int_equal(ftruncate(f->fd, RAM), 0);
-	f->ram = mmap(NULL, RAM, PROT_READ | PROT_WRITE, MAP_SHARED, f->fd, 0);
-	assert_ptr_not_equal(f->ram, MAP_FAILED);
-	assert_int_equal(
-		guest_map_add(&f->map, &(struct vu_mem_region){ 0, HALF, 0x7000000, 0 }, f->fd, &e),
-		0);
-	assert_int_equal(
-		guest_map_add(&f->map,
-			      &(struct vu_mem_region){ HALF, HALF, 0x7000000 + HALF, HALF }, f->fd,
-			      &e),
-		0);
+	mapped_ram_init(f);
 	*state = f;
 	return 0;
 }
 
 static int teardown(void **state)
 {
-	struct fixture *f = *state;
+	struct mapped_ram *f = *state;
 
-	guest_map_clear(&f->map);
-	munmap(f->ram, RAM);
-	close(f->fd);
+	mapped_ram_fini(f);
 	test_free(f);
 	return 0;
 }
 
 static void bad_regions_are_refused_and_leave_the_map_as_it_was(void **state)
 {
-	struct fixture *f = *state;
+	struct mapped_ram *f = *state;
 	static const struct vu_mem_region bad[] = {
 		{ RAM, 0, 0x100000000, 0 },			  /* empty */
 		{ RAM, 0x1000, 0x100000000, RAM },		  /* behind the object's end */
@@ -80,11 +55,11 @@ static void bad_regions_are_refused_and_leave_the_map_as_it_was(void **state)
 
 static void a_region_may_start_inside_a_page_of_its_object(void **state)
 {
-	struct fixture *f = *state;
+	struct mapped_ram *f = *state;
 	struct err e;
 	uint8_t *p;
 
-	f->ram[0x2345] = 77;
+	f->guest[0x2345] = 77;
 	assert_int_equal(guest_map_add(&f->map,
 				       &(struct vu_mem_region){ RAM, 0x10, 0x100000000, 0x2340 },
 				       f->fd, &e),
@@ -103,7 +78,7 @@ static void a_region_may_start_inside_a_page_of_its_object(void **state)
 
 static void the_map_holds_509_regions_and_no_more(void **state)
 {
-	struct fixture *f = *state;
+	struct mapped_ram *f = *state;
 	struct err e;
 
 	for (uint64_t i = f->map.count; i < GUEST_MAP_REGIONS_MAX; i++)

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <elf.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -15,6 +14,7 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "tests/unit/boot_guest.h"
+#include "tests/unit/process.h"
 #include "vmm/loader.h"
 
 struct fixture {
@@ -478,33 +478,24 @@ static void too_many_initrds_are_refused(void **state)
 	image_fini(&images[0]);
 }
 
-static int open_fds(void)
-{
-	int n = 0;
-
-	for (int fd = 0; fd < 256; fd++)
-		n += fcntl(fd, F_GETFD) >= 0;
-	return n;
-}
-
 static void no_fd_is_left_whether_it_opens_or_not(void **state)
 {
 	struct fixture *f = *state;
 	struct image i;
-	int before;
+	unsigned before;
 
 	image_init(&i, "x", 1);
 	image_init(&f->kernel, f->elf, ELF_SIZE);
-	before = open_fds();
+	before = process_fds();
 	assert_opens(f, open_with_initrds(f, &i, 1));
-	assert_true(open_fds() > before);
+	assert_true(process_fds() > before);
 	loader_fini(&f->l);
 	loader_fini(&f->l);
-	assert_int_equal(open_fds(), before);
+	assert_int_equal(process_fds(), before);
 	assert_int_equal(ftruncate(i.fd, (off_t)GIB(5)), 0);
 	assert_true(open_with_initrds(f, &i, 1) < 0);
 	loader_fini(&f->l);
-	assert_int_equal(open_fds(), before);
+	assert_int_equal(process_fds(), before);
 	image_fini(&i);
 }
 

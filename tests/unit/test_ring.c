@@ -6,18 +6,15 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
 #include <cmocka.h>
 
 #include "base/range.h"
+#include "tests/unit/mapped_ram.h"
 #include "vhost/ring.h"
 
-/* RAM: two adjacent regions of 4 MiB from 0 (a buffer may cross them), then a hole. */
+/* Where in RAM. */
 enum {
-	HALF = 4 << 20,
-	RAM = 2 * HALF,
 	DESC = 0x1000,
 	AVAIL = 0x90000,
 	USED = 0xb0000,
@@ -27,9 +24,7 @@ enum {
 #define ALL (BIT64(RING_F_INDIRECT_DESC) | BIT64(RING_F_EVENT_IDX))
 
 struct fixture {
-	int fd;
-	uint8_t *ram;		/* the guest's view */
-	struct guest_map map;
+	struct mapped_ram ram;
 	struct ring ring;
 	struct ring_chain chain;
 };
@@ -37,20 +32,8 @@ struct fixture {
 static int setup(void **state)
 {
 	struct fixture *f = test_calloc(1, sizeof(*f));
-	struct err e;
 
-	f->fd = memfd_create("ram", MFD_CLOEXEC);
-	assert_int_equal(ftruncate(f->fd, RAM), 0);
-	f->ram = mmap(NULL, RAM, PROT_READ | PROT_WRITE, MAP_SHARED, f->fd, 0);
-	assert_ptr_not_equal(f->ram, MAP_FAILED);
-	assert_int_equal(
-		guest_map_add(&f->map, &(struct vu_mem_region){ 0, HALF, 0x7000000, 0 }, f->fd, &e),
-		0);
-	assert_int_equal(
-		guest_map_add(&f->map,
-			      &(struct vu_mem_region){ HALF, HALF, 0x7000000 + HALF, HALF }, f->fd,
-			      &e),
-		0);
+	mapped_ram_init(&f->ram);
 	*state = f;
 	return 0;
 }
@@ -59,9 +42,7 @@ static int teardown(void **state)
 {
 	struct fixture *f = *state;
 
-	guest_map_clear(&f->map);
-	munmap(f->ram, RAM);
-	close(f->fd);
+	mapped_ram_fini(&f->ram);
 	test_free(f);
 	return 0;
 }
@@ -71,10 +52,10 @@ static struct fixture *started_at(void **state, uint64_t features, uint16_t size
 	struct fixture *f = *state;
 	struct err e;
 
-	assert_int_equal(ring_start(&f->ring, &f->map, features, size, base,
-				    guest_map_gpa_all(&f->map, DESC, 16),
-				    guest_map_gpa_all(&f->map, AVAIL, 4),
-				    guest_map_gpa_all(&f->map, USED, 4), &e),
+	assert_int_equal(ring_start(&f->ring, &f->ram.map, features, size, base,
+				    guest_map_gpa_all(&f->ram.map, DESC, 16),
+				    guest_map_gpa_all(&f->ram.map, AVAIL, 4),
+				    guest_map_gpa_all(&f->ram.map, USED, 4), &e),
 			 0);
 	return f;
 }
@@ -86,12 +67,12 @@ static struct fixture *started(void **state, uint64_t features, uint16_t size)
 
 static struct ring_avail *avail(struct fixture *f)
 {
-	return (struct ring_avail *)(void *)(f->ram + AVAIL);
+	return (struct ring_avail *)(void *)(f->ram.guest + AVAIL);
 }
 
 static struct ring_used *used(struct fixture *f)
 {
-	return (struct ring_used *)(void *)(f->ram + USED);
+	return (struct ring_used *)(void *)(f->ram.guest + USED);
 }
 
 static void desc_at(struct fixture *f, uint64_t table, unsigned i, uint64_t addr, uint32_t len,
@@ -99,7 +80,7 @@ static void desc_at(struct fixture *f, uint64_t table, unsigned i, uint64_t addr
 {
 	struct ring_desc d = { addr, len, flags, next };
 
-	memcpy(f->ram + table + 16 * i, &d, sizeof(d));
+	memcpy(f->ram.guest + table + 16 * i, &d, sizeof(d));
 }
 
 static void desc(struct fixture *f, unsigned i, uint64_t addr, uint32_t len, uint16_t flags,
@@ -144,7 +125,7 @@ static void a_chain_comes_out_as_it_was_put_in(void **state)
 	desc(f, 3, DATA, 16, RING_DESC_F_NEXT, 5);
 	desc(f, 5, DATA + 0x1000, 100, RING_DESC_F_NEXT | RING_DESC_F_WRITE, 1);
 	desc(f, 1, DATA + 0x3000, 1, RING_DESC_F_WRITE, 7);
-	memcpy(f->ram + DATA, "0123456789abcdef", 16);
+	memcpy(f->ram.guest + DATA, "0123456789abcdef", 16);
 	offer(f, 3);
 
 	assert_true(ring_pop(&f->ring, &f->chain));
@@ -173,7 +154,7 @@ static void what_is_pushed_is_seen_by_the_driver(void **state)
 		assert_int_equal(used(f)->ring[i % 2].id, 1);
 		assert_int_equal(used(f)->ring[i % 2].len, 5 + i);
 	}
-	assert_memory_equal(f->ram + DATA, "\0\0xyz\0\0\0", 8);
+	assert_memory_equal(f->ram.guest + DATA, "\0\0xyz\0\0\0", 8);
 	assert_int_equal(f->ring.in_flight, 0);
 }
 
@@ -189,7 +170,7 @@ static void a_buffer_may_cross_two_adjacent_regions(void **state)
 	assert_int_equal(f->chain.n_in, 2);
 	assert_int_equal(f->chain.in_len, 8);
 	assert_int_equal(ring_chain_write(&f->chain, 0, "ABCDEFGHxx", 10), 8);
-	assert_memory_equal(f->ram + HALF - 3, "ABCDEFGH", 8);
+	assert_memory_equal(f->ram.guest + HALF - 3, "ABCDEFGH", 8);
 }
 
 static void an_indirect_table_may_follow_direct_descriptors(void **state)
@@ -265,14 +246,14 @@ static void bad_sizes_and_places_are_refused_at_start(void **state)
 {
 	struct fixture *f = *state;
 	struct err e;
-	uint8_t *m = f->map.regions[0].host;
+	uint8_t *m = f->ram.map.regions[0].host;
 
-	assert_int_equal(ring_start(&f->ring, &f->map, 0, 0, 0, m, m, m, &e), -EINVAL);
-	assert_int_equal(ring_start(&f->ring, &f->map, 0, 3, 0, m, m, m, &e), -EINVAL);
-	assert_int_equal(ring_start(&f->ring, &f->map, 0, 65535, 0, m, m, m, &e), -EINVAL);
-	assert_int_equal(ring_start(&f->ring, &f->map, 0, 4, 0, m + 8, m, m, &e), -EINVAL);
-	assert_int_equal(ring_start(&f->ring, &f->map, 0, 4, 0, m, m + 1, m, &e), -EINVAL);
-	assert_int_equal(ring_start(&f->ring, &f->map, 0, 4, 0, m, m, m + 2, &e), -EINVAL);
+	assert_int_equal(ring_start(&f->ring, &f->ram.map, 0, 0, 0, m, m, m, &e), -EINVAL);
+	assert_int_equal(ring_start(&f->ring, &f->ram.map, 0, 3, 0, m, m, m, &e), -EINVAL);
+	assert_int_equal(ring_start(&f->ring, &f->ram.map, 0, 65535, 0, m, m, m, &e), -EINVAL);
+	assert_int_equal(ring_start(&f->ring, &f->ram.map, 0, 4, 0, m + 8, m, m, &e), -EINVAL);
+	assert_int_equal(ring_start(&f->ring, &f->ram.map, 0, 4, 0, m, m + 1, m, &e), -EINVAL);
+	assert_int_equal(ring_start(&f->ring, &f->ram.map, 0, 4, 0, m, m, m + 2, &e), -EINVAL);
 	/* Nothing was started: nothing is there to pop. */
 	assert_false(ring_pop(&f->ring, &f->chain));
 	assert_false(ring_kicks_on(&f->ring));

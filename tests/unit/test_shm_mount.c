@@ -20,21 +20,7 @@
 #include <sys/mount.h>
 #include <unistd.h>
 
-#include "memory/guest_mem.h"
-
-static int try_ram(struct guest_mem *m, const char *option, uint64_t size, struct err *e)
-{
-	struct mem_options o = MEM_OPTIONS_DEFAULT;
-	int r;
-
-	*e = (struct err){ "" };
-	r = mem_options_parse(&o, option, e);
-	if (r)
-		fail_msg("%s: %s", option, e->msg);
-	r = guest_mem_init(m, &o, size, e);
-	mem_options_fini(&o);
-	return r;
-}
+#include "tests/unit/ram.h"
 
 /* Starts RAM with standard error kept in @text. */
 static int try_ram_logged(struct guest_mem *m, const char *option, uint64_t size, struct err *e,
@@ -44,7 +30,7 @@ static int try_ram_logged(struct guest_mem *m, const char *option, uint64_t size
 	ssize_t n;
 
 	dup2(log, STDERR_FILENO);
-	r = try_ram(m, option, size, e);
+	r = ram_try(m, option, size, e);
 	dup2(saved, STDERR_FILENO);
 	close(saved);
 	n = pread(log, text, 511, 0);
@@ -69,7 +55,7 @@ static void more_than_the_mount_holds_is_refused_with_the_way_out(void **state)
 	struct err e;
 
 	(void)state;
-	assert_int_equal(try_ram(&m, "shm,thp=off", MIB(16), &e), -ENOSPC);
+	assert_int_equal(ram_try(&m, "shm,thp=off", MIB(16), &e), -ENOSPC);
 	assert_non_null(strstr(e.msg, "needs 16M, but /dev/shm holds 8M at most"));
 	assert_non_null(strstr(e.msg, "mount -o remount,size=16M /dev/shm"));
 	assert_non_null(strstr(e.msg, "--mem-backend=memfd"));
@@ -81,7 +67,7 @@ static void a_named_object_too_large_is_refused_and_leaves_no_name(void **state)
 	struct err e;
 
 	(void)state;
-	assert_int_equal(try_ram(&m, "shm,name=/ram", MIB(16), &e), -ENOSPC);
+	assert_int_equal(ram_try(&m, "shm,name=/ram", MIB(16), &e), -ENOSPC);
 	assert_int_equal(access("/dev/shm/ram", F_OK), -1);
 }
 
@@ -91,7 +77,7 @@ static void both_regions_count_together(void **state)
 	struct err e;
 
 	(void)state;
-	assert_int_equal(try_ram(&m, "shm,thp=off", GIB(5), &e), -ENOSPC);
+	assert_int_equal(ram_try(&m, "shm,thp=off", GIB(5), &e), -ENOSPC);
 	assert_non_null(strstr(e.msg, "needs 5G"));
 }
 
@@ -101,7 +87,7 @@ static void memfd_is_not_bound_by_the_mount(void **state)
 	struct err e;
 
 	(void)state;
-	assert_int_equal(try_ram(&m, "memfd", MIB(16), &e), 0);
+	assert_int_equal(ram_try(&m, "memfd", MIB(16), &e), 0);
 	guest_mem_fini(&m);
 }
 
@@ -138,7 +124,7 @@ static void a_mount_that_runs_full_is_told_from_other_trouble(void **state)
 	int hog;
 
 	(void)state;
-	assert_int_equal(try_ram(&m, "shm,thp=off", MIB(6), &e), 0);
+	assert_int_equal(ram_try(&m, "shm,thp=off", MIB(6), &e), 0);
 	assert_int_equal(guest_mem_trouble(&m, &e), 0);
 	hog = take_room(MIB(8));
 	assert_int_equal(guest_mem_trouble(&m, &e), -ENOSPC);

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Start, stop, loss and reset of a vhost-user device, as guest, daemon and machine see them. */
-#include <dirent.h>
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -14,6 +13,7 @@
 #include <linux/virtio_pci.h>
 
 #include "base/fd.h"
+#include "tests/unit/process.h"
 #include "tests/unit/vhost_user_rig.h"
 
 /* The daemon errs at the next @request so that the connection is lost while it lives. */
@@ -436,21 +436,9 @@ static void a_reboot_waits_for_a_daemon_that_may_still_write_guest_memory(void *
 
 /* The end */
 
-static unsigned open_fds(void)
-{
-	DIR *d = opendir("/proc/self/fd");
-	unsigned n = 0;
-
-	assert_non_null(d);
-	while (readdir(d))
-		n++;
-	closedir(d);
-	return n;
-}
-
 static void a_device_that_ends_in_any_state_leaves_no_fd(void **state)
 {
-	unsigned before = open_fds();
+	unsigned before = process_fds();
 
 	(void)state;
 	for (unsigned step = 0; step < 5; step++) {
@@ -468,7 +456,7 @@ static void a_device_that_ends_in_any_state_leaves_no_fd(void **state)
 		if (step == 4)
 			guest_set_status(&r->guest, 0);
 		vhost_user_rig_teardown(&again);
-		assert_int_equal(open_fds(), before);
+		assert_int_equal(process_fds(), before);
 	}
 }
 

@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <dirent.h>
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -11,6 +10,7 @@
 #include <linux/pci_regs.h>
 #include <linux/virtio_pci.h>
 
+#include "tests/unit/process.h"
 #include "tests/unit/virtio_card.h"
 
 /* Doorbells */
@@ -357,21 +357,9 @@ static void the_machines_reset_is_a_power_on(void **state)
 	virtio_card_go_live(f, true);
 }
 
-static unsigned open_fds(void)
-{
-	DIR *d = opendir("/proc/self/fd");
-	unsigned n = 0;
-
-	assert_non_null(d);
-	while (readdir(d))
-		n++;
-	closedir(d);
-	return n;
-}
-
 static void a_live_device_that_ends_leaves_no_fd(void **state)
 {
-	unsigned before = open_fds();
+	unsigned before = process_fds();
 	void *again = NULL;
 
 	(void)state;
@@ -379,7 +367,7 @@ static void a_live_device_that_ends_leaves_no_fd(void **state)
 	virtio_card_go_live(again, false);
 	virtio_card_teardown(&again);
 
-	assert_int_equal(open_fds(), before);
+	assert_int_equal(process_fds(), before);
 }
 
 #define CASE(name) \

@@ -6,7 +6,6 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -20,25 +19,8 @@
 #include "base/fd.h"
 #include "base/range.h"
 #include "memory/window.h"
-
-enum { PAGE = 4096 };
-
-/* --- helpers --- */
-
-/* An object whose page i begins with the word @tag + i. */
-static int make_object(uint32_t tag, uint64_t pages)
-{
-	int fd = memfd_create("object", MFD_CLOEXEC);
-
-	assert_true(fd >= 0);
-	assert_int_equal(ftruncate(fd, (off_t)(pages * PAGE)), 0);
-	for (uint32_t i = 0; i < pages; i++) {
-		uint32_t word = tag + i;
-
-		assert_int_equal(pwrite(fd, &word, sizeof(word), (off_t)i * PAGE), sizeof(word));
-	}
-	return fd;
-}
+#include "tests/unit/process.h"
+#include "tests/unit/window_rig.h"
 
 static int reopen(int fd, int flags)
 {
@@ -54,21 +36,6 @@ static uint32_t object_word(int fd, uint64_t page)
 
 	assert_int_equal(pread(fd, &word, sizeof(word), (off_t)(page * PAGE)), sizeof(word));
 	return word;
-}
-
-static struct mem_window window(uint64_t size)
-{
-	struct mem_window w;
-	struct err e;
-
-	if (window_init(&w, size, &e))
-		fail_msg("%s", e.msg);
-	return w;
-}
-
-static volatile uint32_t *word_at(const struct mem_window *w, uint64_t page)
-{
-	return (volatile uint32_t *)(void *)(w->host + page * PAGE);
 }
 
 static void map_pages(struct mem_window *w, uint64_t at, int fd, uint64_t fd_page, uint64_t pages,
@@ -92,40 +59,16 @@ static void assert_map_refused(struct mem_window *w, uint64_t offset, int fd, ui
 	assert_int_equal(w->count, before);
 }
 
-static unsigned count_lines(const char *path)
-{
-	FILE *f = fopen(path, "re");
-	unsigned n = 0;
-	int c;
-
-	assert_non_null(f);
-	while ((c = fgetc(f)) != EOF)
-		n += c == '\n';
-	fclose(f);
-	return n;
-}
-
-static unsigned open_fds(void)
-{
-	DIR *d = opendir("/proc/self/fd");
-	unsigned n = 0;
-
-	while (readdir(d))
-		n++;
-	closedir(d);
-	return n;
-}
-
 /* --- what the guest sees --- */
 
 static void a_new_window_is_zero_and_writable_everywhere(void **state)
 {
-	struct mem_window w = window(MIB(1));
+	struct mem_window w = window_rig_new(MIB(1));
 
 	(void)state;
 	for (uint64_t i = 0; i < MIB(1) / PAGE; i++) {
-		assert_int_equal(*word_at(&w, i), 0);
-		*word_at(&w, i) = 1;
+		assert_int_equal(*window_rig_word(&w, i), 0);
+		*window_rig_word(&w, i) = 1;
 	}
 	window_fini(&w);
 	window_fini(&w);
@@ -133,16 +76,16 @@ static void a_new_window_is_zero_and_writable_everywhere(void **state)
 
 static void a_read_write_mapping_is_the_object(void **state)
 {
-	struct mem_window w = window(MIB(1));
-	int fd = make_object(0x1000, 8);
+	struct mem_window w = window_rig_new(MIB(1));
+	int fd = window_rig_object(0x1000, 8);
 
 	(void)state;
 	map_pages(&w, 16, fd, 2, 4, true);
-	assert_int_equal(*word_at(&w, 15), 0);
-	assert_int_equal(*word_at(&w, 16), 0x1002);
-	assert_int_equal(*word_at(&w, 19), 0x1005);
-	assert_int_equal(*word_at(&w, 20), 0);
-	*word_at(&w, 17) = 77;
+	assert_int_equal(*window_rig_word(&w, 15), 0);
+	assert_int_equal(*window_rig_word(&w, 16), 0x1002);
+	assert_int_equal(*window_rig_word(&w, 19), 0x1005);
+	assert_int_equal(*window_rig_word(&w, 20), 0);
+	*window_rig_word(&w, 17) = 77;
 	assert_int_equal(object_word(fd, 3), 77);
 	window_fini(&w);
 	close(fd);
@@ -150,16 +93,16 @@ static void a_read_write_mapping_is_the_object(void **state)
 
 static void a_read_only_mapping_takes_writes_that_never_reach_the_object(void **state)
 {
-	struct mem_window w = window(MIB(1));
-	int fd = make_object(0x1000, 4), reader = reopen(fd, O_RDONLY);
+	struct mem_window w = window_rig_new(MIB(1));
+	int fd = window_rig_object(0x1000, 4), reader = reopen(fd, O_RDONLY);
 
 	(void)state;
 	map_pages(&w, 0, reader, 0, 4, false);
 	map_pages(&w, 8, fd, 0, 4, false);
-	assert_int_equal(*word_at(&w, 1), 0x1001);
-	*word_at(&w, 1) = 1;
-	*word_at(&w, 9) = 1;
-	assert_int_equal(*word_at(&w, 1), 1);
+	assert_int_equal(*window_rig_word(&w, 1), 0x1001);
+	*window_rig_word(&w, 1) = 1;
+	*window_rig_word(&w, 9) = 1;
+	assert_int_equal(*window_rig_word(&w, 1), 1);
 	assert_int_equal(object_word(fd, 1), 0x1001);
 	window_fini(&w);
 	close(reader);
@@ -168,35 +111,35 @@ static void a_read_only_mapping_takes_writes_that_never_reach_the_object(void **
 
 static void the_daemon_may_close_its_fd_after_mapping(void **state)
 {
-	struct mem_window w = window(MIB(1));
-	int fd = make_object(0x1000, 2);
+	struct mem_window w = window_rig_new(MIB(1));
+	int fd = window_rig_object(0x1000, 2);
 	struct err e;
 
 	(void)state;
 	map_pages(&w, 0, fd, 0, 2, true);
 	close(fd);
-	assert_int_equal(*word_at(&w, 1), 0x1001);
+	assert_int_equal(*window_rig_word(&w, 1), 0x1001);
 	assert_int_equal(window_repair(&w, &e), 0);
 	window_fini(&w);
 }
 
 static void unmapping_brings_zero_pages_and_leaves_the_object(void **state)
 {
-	struct mem_window w = window(MIB(1));
-	int fd = make_object(0x1000, 4);
+	struct mem_window w = window_rig_new(MIB(1));
+	int fd = window_rig_object(0x1000, 4);
 	struct err e;
 
 	(void)state;
 	map_pages(&w, 4, fd, 0, 4, true);
 	assert_int_equal(window_unmap(&w, 4 * PAGE, 4 * PAGE, &e), 0);
 	for (uint64_t i = 4; i < 8; i++) {
-		assert_int_equal(*word_at(&w, i), 0);
-		*word_at(&w, i) = 5;
+		assert_int_equal(*window_rig_word(&w, i), 0);
+		*window_rig_word(&w, i) = 5;
 	}
 	assert_int_equal(object_word(fd, 0), 0x1000);
 	assert_int_equal(w.count, 0);
 	map_pages(&w, 4, fd, 0, 4, true);
-	assert_int_equal(*word_at(&w, 4), 0x1000);
+	assert_int_equal(*window_rig_word(&w, 4), 0x1000);
 	window_fini(&w);
 	close(fd);
 }
@@ -207,17 +150,17 @@ static void clearing_takes_everything_away_also_what_the_guest_wrote(void **stat
 
 	(void)state;
 	for (unsigned s = 0; s < ARRAY_SIZE(sizes); s++) {
-		struct mem_window w = window(sizes[s]);
-		int fd = make_object(0x1000, 4);
+		struct mem_window w = window_rig_new(sizes[s]);
+		int fd = window_rig_object(0x1000, 4);
 		struct err e;
 
 		map_pages(&w, 4, fd, 0, 4, true);
 		map_pages(&w, 100, fd, 2, 1, false);
-		*word_at(&w, 50) = 9;
+		*window_rig_word(&w, 50) = 9;
 		assert_int_equal(window_clear(&w, &e), 0);
 		assert_int_equal(w.count, 0);
 		for (uint64_t i = 0; i < sizes[s] / PAGE; i++)
-			assert_int_equal(*word_at(&w, i), 0);
+			assert_int_equal(*window_rig_word(&w, i), 0);
 		assert_int_equal(object_word(fd, 0), 0x1000);
 		window_fini(&w);
 		close(fd);
@@ -226,12 +169,12 @@ static void clearing_takes_everything_away_also_what_the_guest_wrote(void **stat
 
 static void a_large_window_cannot_fill_the_host(void **state)
 {
-	struct mem_window w = window(MIB(256));
+	struct mem_window w = window_rig_new(MIB(256));
 	struct stat st;
 
 	(void)state;
 	for (uint64_t i = 0; i < MIB(256) / PAGE; i++)
-		*word_at(&w, i) = 1;
+		*window_rig_word(&w, i) = 1;
 	assert_int_equal(fstat(w.filler, &st), 0);
 	assert_true(st.st_blocks * 512 <= (blkcnt_t)MIB(2));
 	window_fini(&w);
@@ -239,13 +182,13 @@ static void a_large_window_cannot_fill_the_host(void **state)
 
 static void a_huge_window_costs_few_areas_and_is_aligned(void **state)
 {
-	unsigned before = count_lines("/proc/self/maps");
-	struct mem_window w = window(GIB(64));
+	unsigned before = process_areas();
+	struct mem_window w = window_rig_new(GIB(64));
 
 	(void)state;
-	assert_true(count_lines("/proc/self/maps") - before <= 1024 + 8);
+	assert_true(process_areas() - before <= 1024 + 8);
 	assert_int_equal((uintptr_t)w.host % GIB(1), 0);
-	*word_at(&w, GIB(64) / PAGE - 1) = 1;
+	*window_rig_word(&w, GIB(64) / PAGE - 1) = 1;
 	assert_true(w.filler_size <= MIB(64));
 	window_fini(&w);
 }
@@ -254,8 +197,8 @@ static void a_huge_window_costs_few_areas_and_is_aligned(void **state)
 
 static void what_a_daemon_must_not_map_is_refused_and_changes_nothing(void **state)
 {
-	struct mem_window w = window(MIB(1));
-	int fd = make_object(0x1000, 8), reader = reopen(fd, O_RDONLY),
+	struct mem_window w = window_rig_new(MIB(1));
+	int fd = window_rig_object(0x1000, 8), reader = reopen(fd, O_RDONLY),
 	    writer = reopen(fd, O_WRONLY);
 	int path_only = reopen(fd, O_PATH), dir = open("/", O_RDONLY | O_CLOEXEC);
 	int null = open("/dev/null", O_RDWR | O_CLOEXEC), event = fd_eventfd();
@@ -292,9 +235,9 @@ static void what_a_daemon_must_not_map_is_refused_and_changes_nothing(void **sta
 	assert_map_refused(&w, 0, fd, 0, 5 * PAGE, true, -EEXIST, "overlaps");
 	assert_map_refused(&w, 3 * PAGE, fd, 0, 8 * PAGE, true, -EEXIST, "overlaps");
 	for (uint64_t i = 0; i < 4; i++)
-		assert_int_equal(*word_at(&w, 4 + i), 0x1000 + i);
-	assert_int_equal(*word_at(&w, 3), 0);
-	assert_int_equal(*word_at(&w, 8), 0);
+		assert_int_equal(*window_rig_word(&w, 4 + i), 0x1000 + i);
+	assert_int_equal(*window_rig_word(&w, 3), 0);
+	assert_int_equal(*window_rig_word(&w, 8), 0);
 	window_fini(&w);
 	close(fd);
 	close(reader);
@@ -313,8 +256,8 @@ static void only_a_whole_mapping_can_be_unmapped(void **state)
 		{ 4, 3 }, { 5, 3 }, { 4, 5 }, { 3, 5 }, { 0, 1 },
 		{ 4, 8 }, { 4, 0 }, { 5, 1 }, { 300, 1 },
 	};
-	struct mem_window w = window(MIB(1));
-	int fd = make_object(0x1000, 8);
+	struct mem_window w = window_rig_new(MIB(1));
+	int fd = window_rig_object(0x1000, 8);
 	struct err e = { "" };
 
 	(void)state;
@@ -328,7 +271,7 @@ static void only_a_whole_mapping_can_be_unmapped(void **state)
 	assert_int_equal(window_unmap(&w, UINT64_MAX, UINT64_MAX, &e), -ENOENT);
 	assert_int_equal(w.count, 2);
 	for (uint64_t i = 0; i < 8; i++)
-		assert_int_equal(*word_at(&w, 4 + i), 0x1000 + i);
+		assert_int_equal(*window_rig_word(&w, 4 + i), 0x1000 + i);
 	window_fini(&w);
 	close(fd);
 }
@@ -348,8 +291,8 @@ static void window_sizes_that_cannot_be_are_refused(void **state)
 
 static void no_fd_left_to_keep_is_refused_and_changes_nothing(void **state)
 {
-	struct mem_window w = window(MIB(1));
-	int fd = make_object(0x1000, 1);
+	struct mem_window w = window_rig_new(MIB(1));
+	int fd = window_rig_object(0x1000, 1);
 	struct rlimit limit, low;
 	int next = dup(fd);
 
@@ -361,7 +304,7 @@ static void no_fd_left_to_keep_is_refused_and_changes_nothing(void **state)
 	setrlimit(RLIMIT_NOFILE, &low);
 	assert_map_refused(&w, 0, fd, 0, PAGE, true, -EMFILE, "cannot keep the fd");
 	setrlimit(RLIMIT_NOFILE, &limit);
-	assert_int_equal(*word_at(&w, 0), 0);
+	assert_int_equal(*window_rig_word(&w, 0), 0);
 	map_pages(&w, 0, fd, 0, 1, true);
 	window_fini(&w);
 	close(fd);
@@ -371,8 +314,8 @@ static void no_fd_left_to_keep_is_refused_and_changes_nothing(void **state)
 
 static void a_shrunken_object_is_found_and_its_tail_covered(void **state)
 {
-	struct mem_window w = window(MIB(1));
-	int fd = make_object(0x1000, 8), other = make_object(0x2000, 2);
+	struct mem_window w = window_rig_new(MIB(1));
+	int fd = window_rig_object(0x1000, 8), other = window_rig_object(0x2000, 2);
 	struct err e;
 
 	(void)state;
@@ -386,12 +329,12 @@ static void a_shrunken_object_is_found_and_its_tail_covered(void **state)
 
 	assert_int_equal(w.repairs, 2);
 	for (uint64_t i = 0; i < 4; i++)
-		assert_int_equal(*word_at(&w, 4 + i), 0x1000 + i);
+		assert_int_equal(*window_rig_word(&w, 4 + i), 0x1000 + i);
 	for (uint64_t i = 4; i < 8; i++)
-		*word_at(&w, 4 + i) = 1;
-	*word_at(&w, 16) = 1;
-	*word_at(&w, 17) = 1;
-	assert_int_equal(*word_at(&w, 1), 0x2001);
+		*window_rig_word(&w, 4 + i) = 1;
+	*window_rig_word(&w, 16) = 1;
+	*window_rig_word(&w, 17) = 1;
+	assert_int_equal(*window_rig_word(&w, 1), 0x2001);
 	assert_int_equal(window_repair(&w, &e), 0);
 	/* What grows again stays away until it is mapped again. */
 	assert_int_equal(ftruncate(fd, 8 * PAGE), 0);
@@ -399,7 +342,7 @@ static void a_shrunken_object_is_found_and_its_tail_covered(void **state)
 	assert_int_equal(window_unmap(&w, 4 * PAGE, 8 * PAGE, &e), 0);
 	assert_int_equal(window_unmap(&w, 16 * PAGE, 2 * PAGE, &e), 0);
 	map_pages(&w, 4, fd, 0, 8, true);
-	assert_int_equal(*word_at(&w, 11), 0);
+	assert_int_equal(*window_rig_word(&w, 11), 0);
 	window_fini(&w);
 	close(fd);
 	close(other);
@@ -407,8 +350,8 @@ static void a_shrunken_object_is_found_and_its_tail_covered(void **state)
 
 static void a_mapping_that_lost_everything_can_still_be_unmapped(void **state)
 {
-	struct mem_window w = window(MIB(16));
-	int fd = make_object(0x1000, 8);
+	struct mem_window w = window_rig_new(MIB(16));
+	int fd = window_rig_object(0x1000, 8);
 	struct err e;
 
 	(void)state;
@@ -416,7 +359,7 @@ static void a_mapping_that_lost_everything_can_still_be_unmapped(void **state)
 	assert_int_equal(ftruncate(fd, 0), 0);
 	assert_int_equal(window_repair(&w, &e), 1);
 	for (uint64_t i = 510; i < 514; i++)
-		*word_at(&w, i) = 1;
+		*window_rig_word(&w, i) = 1;
 	assert_int_equal(window_unmap(&w, 510 * PAGE, 4 * PAGE, &e), 0);
 	window_fini(&w);
 	close(fd);
@@ -426,9 +369,9 @@ static void a_mapping_that_lost_everything_can_still_be_unmapped(void **state)
 
 static void ten_thousand_pairs_leave_no_area_and_no_fd(void **state)
 {
-	struct mem_window w = window(MIB(16));
-	int fd = make_object(0x1000, 16);
-	unsigned fds = open_fds(), areas = count_lines("/proc/self/maps");
+	struct mem_window w = window_rig_new(MIB(16));
+	int fd = window_rig_object(0x1000, 16);
+	unsigned fds = process_fds(), areas = process_areas();
 	struct err e;
 
 	(void)state;
@@ -439,36 +382,36 @@ static void ten_thousand_pairs_leave_no_area_and_no_fd(void **state)
 		assert_int_equal(window_unmap(&w, at * PAGE, (1 + i % 4) * PAGE, &e), 0);
 	}
 	assert_int_equal(w.count, 0);
-	assert_int_equal(open_fds(), fds);
-	assert_true(count_lines("/proc/self/maps") <= areas + 2);
+	assert_int_equal(process_fds(), fds);
+	assert_true(process_areas() <= areas + 2);
 	window_fini(&w);
 	close(fd);
 }
 
 static void ten_thousand_mappings_of_one_object_cost_one_fd(void **state)
 {
-	struct mem_window w = window(MIB(128));
-	int fd = make_object(0x1000, 2);
-	unsigned fds = open_fds();
+	struct mem_window w = window_rig_new(MIB(128));
+	int fd = window_rig_object(0x1000, 2);
+	unsigned fds = process_fds();
 	struct err e;
 
 	(void)state;
 	for (uint64_t i = 0; i < 10000; i++)
 		map_pages(&w, 2 * i, fd, i % 2, 1, true);
-	assert_int_equal(open_fds(), fds + 1);
-	assert_int_equal(*word_at(&w, 2 * 9999), 0x1001);
+	assert_int_equal(process_fds(), fds + 1);
+	assert_int_equal(*window_rig_word(&w, 2 * 9999), 0x1001);
 	assert_map_refused(&w, 2 * 5000 * PAGE, fd, 0, PAGE, true, -EEXIST, "overlaps");
 	assert_int_equal(window_unmap(&w, 2 * 5000 * PAGE, PAGE, &e), 0);
 	assert_int_equal(window_clear(&w, &e), 0);
-	assert_int_equal(open_fds(), fds);
+	assert_int_equal(process_fds(), fds);
 	window_fini(&w);
 	close(fd);
 }
 
 static void there_is_an_end_to_the_number_of_mappings(void **state)
 {
-	struct mem_window w = window(MIB(256));
-	int fd = make_object(0x1000, 1);
+	struct mem_window w = window_rig_new(MIB(256));
+	int fd = window_rig_object(0x1000, 1);
 
 	(void)state;
 	for (uint64_t i = 0; i < WINDOW_MAPPINGS_MAX; i++)
@@ -520,8 +463,8 @@ static void without_an_area_left_maps_fail_and_unmaps_work(void **state)
 		print_message("SKIPPED: too many areas (or a sanitizer, which needs its own)\n");
 		skip();
 	}
-	fd = make_object(0x1000, 4);
-	w = window(MIB(1));
+	fd = window_rig_object(0x1000, 4);
+	w = window_rig_new(MIB(1));
 	map_pages(&w, 4, fd, 0, 4, true);
 	map_pages(&w, 32, fd, 1, 2, true);
 	all = exhaust_areas(&len);
@@ -535,145 +478,9 @@ static void without_an_area_left_maps_fail_and_unmaps_work(void **state)
 	assert_int_equal(clear, 0);
 	assert_int_equal(w.count, 0);
 	for (uint64_t i = 0; i < 40; i++)
-		assert_int_equal(*word_at(&w, i), 0);
+		assert_int_equal(*window_rig_word(&w, i), 0);
 	window_fini(&w);
 	close(fd);
-}
-
-/* --- against a model --- */
-
-enum { OBJECTS = 4, OBJECT_PAGES = 64, STEPS = 4000, MODEL_MAPPINGS = 256 };
-
-struct model_mapping {
-	uint64_t at, pages;
-	unsigned object, page;
-};
-
-struct model {
-	struct model_mapping mappings[MODEL_MAPPINGS];
-	unsigned count;
-	uint32_t *words;	/* expected first word of every page; 0 filler */
-	uint64_t pages;
-};
-
-static uint32_t next_random(uint32_t *state)
-{
-	*state ^= *state << 13;
-	*state ^= *state >> 17;
-	*state ^= *state << 5;
-	return *state;
-}
-
-static void model_fill(struct model *m, const struct model_mapping *p, bool mapped)
-{
-	for (uint64_t i = 0; i < p->pages; i++)
-		m->words[p->at + i] =
-			mapped ? (p->object + 1) * 0x10000 + p->page + (uint32_t)i : 0;
-}
-
-static bool model_is_free(const struct model *m, const struct model_mapping *p)
-{
-	for (uint64_t i = 0; i < p->pages; i++) {
-		if (m->words[p->at + i])
-			return false;
-	}
-	return true;
-}
-
-static void model_map(struct model *m, struct mem_window *w, const int *fds, uint32_t *seed)
-{
-	struct model_mapping p = {
-		.at = next_random(seed) % m->pages, .pages = 1 + next_random(seed) % 20,
-		.object = next_random(seed) % OBJECTS, .page = next_random(seed) % OBJECT_PAGES,
-	};
-	bool fits = p.at + p.pages <= m->pages && p.page + p.pages <= OBJECT_PAGES;
-	struct err e;
-	int r = window_map(w, p.at * PAGE, fds[p.object], (uint64_t)p.page * PAGE, p.pages * PAGE,
-			   next_random(seed) % 2, &e);
-
-	if (!fits) {
-		assert_int_not_equal(r, 0);
-		return;
-	}
-	if (!model_is_free(m, &p)) {
-		assert_int_equal(r, -EEXIST);
-		return;
-	}
-	assert_int_equal(r, 0);
-	assert_true(m->count < MODEL_MAPPINGS);
-	m->mappings[m->count++] = p;
-	model_fill(m, &p, true);
-}
-
-static void model_unmap(struct model *m, struct mem_window *w, uint32_t *seed)
-{
-	unsigned i = m->count ? next_random(seed) % m->count : 0;
-	struct model_mapping p = m->mappings[i];
-	bool wrong = m->count == 0 || next_random(seed) % 4 == 0;
-	struct err e;
-
-	if (wrong) {
-		assert_int_equal(window_unmap(w, p.at * PAGE, (p.pages + 1) * PAGE, &e), -ENOENT);
-		return;
-	}
-	assert_int_equal(window_unmap(w, p.at * PAGE, p.pages * PAGE, &e), 0);
-	model_fill(m, &p, false);
-	m->mappings[i] = m->mappings[--m->count];
-}
-
-static void model_check(const struct model *m, const struct mem_window *w)
-{
-	assert_int_equal(w->count, m->count);
-	for (uint64_t i = 0; i < m->pages; i++) {
-		if (*word_at(w, i) != m->words[i])
-			fail_msg("page %u holds %x, not %x", (unsigned)i, *word_at(w, i),
-				 m->words[i]);
-	}
-	for (unsigned i = 1; i < w->count; i++)
-		assert_true(w->mappings[i - 1].offset + w->mappings[i - 1].len <=
-			    w->mappings[i].offset);
-}
-
-static void run_model(uint64_t size)
-{
-	struct model m = { .pages = size / PAGE, .words = calloc(size / PAGE, sizeof(uint32_t)) };
-	struct mem_window w = window(size);
-	uint32_t seed = 0x5eed1234;
-	int fds[OBJECTS];
-	struct err e;
-
-	for (unsigned i = 0; i < OBJECTS; i++)
-		fds[i] = make_object((i + 1) * 0x10000, OBJECT_PAGES);
-	for (unsigned step = 0; step < STEPS; step++) {
-		if (m.count == MODEL_MAPPINGS || next_random(&seed) % 500 == 0) {
-			assert_int_equal(window_clear(&w, &e), 0);
-			memset(m.words, 0, m.pages * sizeof(uint32_t));
-			m.count = 0;
-		} else if (next_random(&seed) % 5 < 3) {
-			model_map(&m, &w, fds, &seed);
-		} else {
-			model_unmap(&m, &w, &seed);
-		}
-		if (step % 10 == 0)
-			model_check(&m, &w);
-	}
-	model_check(&m, &w);
-	for (unsigned i = 0; i < OBJECTS; i++)
-		close(fds[i]);
-	window_fini(&w);
-	free(m.words);
-}
-
-static void a_small_window_follows_the_model(void **state)
-{
-	(void)state;
-	run_model(MIB(1));
-}
-
-static void a_large_window_follows_the_model(void **state)
-{
-	(void)state;
-	run_model(MIB(10));
 }
 
 int main(void)
@@ -697,8 +504,6 @@ int main(void)
 		cmocka_unit_test(ten_thousand_mappings_of_one_object_cost_one_fd),
 		cmocka_unit_test(there_is_an_end_to_the_number_of_mappings),
 		cmocka_unit_test(without_an_area_left_maps_fail_and_unmaps_work),
-		cmocka_unit_test(a_small_window_follows_the_model),
-		cmocka_unit_test(a_large_window_follows_the_model),
 	};
 
 	return cmocka_run_group_tests_name("window", tests, NULL, NULL);

@@ -4,7 +4,6 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <setjmp.h>
-#include <dirent.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,32 +15,21 @@
 
 #include "base/fd.h"
 #include "base/range.h"
+#include "tests/unit/process.h"
 #include "vhost/wire.h"
 
 struct fixture {
 	struct vu_channel c;
 	int peer;
-	int level;		/* open fds before */
+	unsigned level;		/* open fds before */
 };
-
-static int open_fds(void)
-{
-	DIR *dir = opendir("/proc/self/fd");
-	int n = 0;
-
-	assert_non_null(dir);
-	while (readdir(dir))
-		n++;
-	closedir(dir);
-	return n;
-}
 
 static int setup(void **state)
 {
 	struct fixture *f = calloc(1, sizeof(*f));
 	int pair[2];
 
-	f->level = open_fds();
+	f->level = process_fds();
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
 		return -1;
 	vu_channel_init(&f->c, &pair[0]);
@@ -59,7 +47,7 @@ static int teardown(void **state)
 	vu_channel_fini(&f->c);
 	vu_channel_fini(&f->c);
 	fd_close(&f->peer);
-	left = open_fds() - f->level;
+	left = (int)(process_fds() - f->level);
 	free(f);
 	return left;
 }

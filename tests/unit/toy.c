@@ -7,11 +7,13 @@
 #include <stddef.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
 #include "base/fd.h"
 #include "base/range.h"
+#include "tests/unit/process.h"
 
 static bool toy_handle(void *arg, struct backend_queue *q)
 {
@@ -79,7 +81,7 @@ int toy_setup(void **state)
 	assert_int_equal(backend_init(&f->backend, &f->loop, &dev, &e), 0);
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
 	driver_init(&f->driver, &pair[0], &f->loop);
-	f->fds = driver_count_fds() - 1;
+	f->fds = process_fds() - 1;
 	assert_int_equal(backend_connect(&f->backend, &pair[1], &e), 0);
 	*state = f;
 	return 0;
@@ -115,7 +117,7 @@ void toy_assert_nothing_left(struct toy *f)
 	assert_int_equal(f->backend.channel.sock, -1);
 	assert_true(f->backend.ended);
 	assert_int_equal(f->backend.map.count, 0);
-	assert_int_equal(driver_count_fds(), f->fds - 1);
+	assert_int_equal(process_fds(), f->fds - 1);
 }
 
 struct toy *toy_negotiated(void **state)
@@ -133,6 +135,16 @@ struct toy *toy_running(void **state)
 
 	driver_start_queue(&f->driver, 0, 16);
 	return f;
+}
+
+int toy_back_channel(struct toy *f)
+{
+	int pair[2];
+
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+	assert_int_equal(driver_ask(&f->driver, VU_SET_BACKEND_REQ_FD, NULL, 0, &pair[1], 1), 0);
+	close(pair[1]);
+	return pair[0];
 }
 
 void toy_assert_pong(struct toy *f, unsigned queue)

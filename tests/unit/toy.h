@@ -39,6 +39,8 @@ struct toy *toy_negotiated(void **state);
 struct toy *toy_running(void **state);
 /* A new connection to the same device. */
 void toy_connect_again(struct toy *f);
+/* A back channel; the front end's side of it, which the caller closes. */
+int toy_back_channel(struct toy *f);
 
 /* A request in @queue is answered. */
 void toy_assert_pong(struct toy *f, unsigned queue);
