@@ -67,8 +67,9 @@ def cpu_seconds(pid):
     return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
 
 
-@test(cases={"not-listening": {"storm": hostile.changes_without_listening, "idle": True}, "changes": {"storm": hostile.changes},
-             "descriptors": {"storm": hostile.descriptors}, "refused": {"storm": hostile.refused},
+@test(cases={"not-listening": {"storm": hostile.changes_without_listening, "idle": True},
+             "changes": {"storm": hostile.changes}, "descriptors": {"storm": hostile.descriptors},
+             "refused": {"storm": hostile.refused},
              "half-closed": {"storm": hostile.half_closed, "idle": True}}, **SETUP)
 def back_channel(t, storm, idle=False):
     """Storms before any driver starts the device: the process stays level and ends when asked."""
