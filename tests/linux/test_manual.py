@@ -51,12 +51,13 @@ def set_up(t, words):
     for name in ("vmlinux", "bzImage", "share/minivmm/vmlinux"):
         (t.dir / name).write_bytes(power_off_kernel())
     (t.dir / "initrd.cpio").write_bytes(bytes(512))
-    (t.dir / "disk.img").write_bytes(bytes(1 << 20))
     for name in sorted(set(re.findall(r"\w+\.sock", " ".join(words)))):
         if name.startswith("rng"):
             t.own_backend("rng", socket=t.dir / name)
         else:
-            t.own_backend("blk", f"--blk-file={t.dir / 'disk.img'}", "--queues=4", socket=t.dir / name)
+            disk = t.dir / f"{name}.img"
+            disk.write_bytes(bytes(1 << 20))
+            t.own_backend("blk", f"--blk-file={disk}", "--queues=4", socket=t.dir / name)
 
 
 def run_minivmm(t, words):
@@ -113,7 +114,7 @@ def run_qemu(t, words):
     assert qemu.wait(30) == 0
 
 
-@test(tags=["options", "manual"], timeout=60, cases={name: {"name": name} for name in PAIRS})
+@test(tags=["options", "manual"], timeout=120, cases={name: {"name": name} for name in PAIRS})
 def qemu_translation(t, name):
     ours, theirs = words_of(f"pair: {name}, minivmm"), words_of(f"pair: {name}, qemu")
     set_up(t, ours + theirs)
@@ -129,6 +130,17 @@ def example(t, name):
     words = words_of(f"run: {name}")
     set_up(t, words)
     run_minivmm(t, words)
+
+
+@test(tags=["options", "manual"], timeout=60)
+def readme(t):
+    """Every line of README that is a call of minivmm."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8").replace("\\\n", " ")
+    calls = [shlex.split(call) for call in re.findall(r"^    (minivmm .*)", text, re.M)]
+    assert len(calls) >= 2, calls
+    set_up(t, [word for call in calls for word in call])
+    for call in calls:
+        run_minivmm(t, call)
 
 
 @test(tags=["options", "manual"], kvm=False, timeout=30)
