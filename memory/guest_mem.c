@@ -232,6 +232,7 @@ void guest_mem_fini(struct guest_mem *m)
 	char *name = m->backing.unlink_name;
 
 	guest_mem_unlink(m);
+	guest_mem_discard(m);
 	m->backing.unlink_name = NULL;
 	free(name);
 	for (unsigned i = 0; i < m->count; i++) {
@@ -239,10 +240,6 @@ void guest_mem_fini(struct guest_mem *m)
 
 		if (g->host)
 			munmap(g->host, g->size);
-		if (m->discard && fallocate(g->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-					    (off_t)g->fd_offset, (off_t)g->size) < 0)
-			log_warn("guest RAM: discard-data: this file system cannot free a part of "
-				 "a file");
 		fd_close(&g->fd);
 	}
 	if (m->has_pool)
@@ -256,6 +253,19 @@ void guest_mem_unlink(const struct guest_mem *m)
 
 	if (name)
 		shm_object_remove(name, m->regions[0].fd);
+}
+
+void guest_mem_discard(const struct guest_mem *m)
+{
+	for (unsigned i = 0; i < m->count && m->discard; i++) {
+		const struct mem_region *g = &m->regions[i];
+
+		if (fallocate(g->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)g->fd_offset,
+			      (off_t)g->size) == 0)
+			continue;
+		log_warn("guest RAM: discard-data: this file system cannot free a part of a file");
+		return;
+	}
 }
 
 static const struct mem_region *find_region(const struct guest_mem *m, uint64_t gpa, uint64_t len)

@@ -64,6 +64,9 @@ void guest_mem_fini(struct guest_mem *m);
  */
 void guest_mem_unlink(const struct guest_mem *m);
 
+/* discard-data: frees what the file holds of RAM, whose contents are lost then; harmless without. */
+void guest_mem_discard(const struct guest_mem *m);
+
 /* Host address of [gpa, gpa + len) when one region holds all of it, else NULL. The only door from
  * a guest address to a pointer. Only before the first vCPU runs: later a daemon may have
  * truncated the object, so reads go through guest_mem_pread. */

@@ -282,5 +282,6 @@ void vm_fini(struct vm *vm)
 	for (unsigned i = 0; i < vm->n_devices; i++)
 		vhost_user_device_fini(&vm->devices[i]);
 	guest_mem_unlink(&vm->mem);
+	guest_mem_discard(&vm->mem);
 	supervisor_end(&vm->supervisor);
 }

@@ -179,6 +179,16 @@ def without_standard_descriptors(t):
         assert t.run(["sh", "-c", f"{command} {closed}"], timeout=20).code == 0, f"with {closed}"
 
 
+@test(tags=["ends", "memory"], cases={"on": {"discard": "on"}, "off": {"discard": "off"}}, **EVERYWHERE)
+def file_ram_is_freed_when_asked_for(t, discard):
+    ram = t.dir / "ram"
+    code = touch(0x400000, 0x600000) + HELLO + POWER_OFF
+    got = t.run(tiny_guest.command(t, code, "--mem-backend", f"file,path={ram},discard-data={discard}"))
+    assert got.code == 0 and not got.err
+    used = ram.stat().st_blocks * 512
+    assert used == 0 if discard == "on" else used >= 2 << 20, f"the file holds {used} bytes"
+
+
 @test(tags=["ends", "serial"], cases={"spin": {"end": signal.SIGTERM}, "power-off": {"end": 0}}, **EVERYWHERE)
 def a_terminal_that_stands_still_does_not_hold_it(t, end):
     """Output goes to a terminal that nobody reads."""
