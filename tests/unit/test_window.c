@@ -422,6 +422,7 @@ static void there_is_an_end_to_the_number_of_mappings(void **state)
 	close(fd);
 }
 
+#if !PROCESS_SANITIZED
 /* How many areas a process may have; 0 when that is not known. */
 static size_t area_limit(void)
 {
@@ -456,11 +457,8 @@ static void without_an_area_left_maps_fail_and_unmaps_work(void **state)
 	int fd, map, unmap, clear;
 
 	(void)state;
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-	limit = 0;
-#endif
 	if (limit == 0 || limit > 300000) {
-		print_message("SKIPPED: too many areas (or a sanitizer, which needs its own)\n");
+		print_message("SKIPPED: too many areas, or nobody knows how many\n");
 		skip();
 	}
 	fd = window_rig_object(0x1000, 4);
@@ -482,6 +480,7 @@ static void without_an_area_left_maps_fail_and_unmaps_work(void **state)
 	window_fini(&w);
 	close(fd);
 }
+#endif
 
 int main(void)
 {
@@ -503,7 +502,9 @@ int main(void)
 		cmocka_unit_test(ten_thousand_pairs_leave_no_area_and_no_fd),
 		cmocka_unit_test(ten_thousand_mappings_of_one_object_cost_one_fd),
 		cmocka_unit_test(there_is_an_end_to_the_number_of_mappings),
+#if !PROCESS_SANITIZED
 		cmocka_unit_test(without_an_area_left_maps_fail_and_unmaps_work),
+#endif
 	};
 
 	return cmocka_run_group_tests_name("window", tests, NULL, NULL);
