@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a guest can do again and again is told once: it must not fill the disk that holds the log. */
+/* What a guest can do again and again is told once: it must not fill the disk that has the log. */
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
