@@ -7,8 +7,9 @@
  *   0x64   keyboard controller: reads 0 (nothing there, ready), 0xfe pulses the reset line
  *   0x80   boot mark: a byte, reported with its time
  *   0xf4   debug exit: a byte that ends the machine
- *   0xcf9  reset control: bit 2 going up resets (bit 1 is kept and read). It lies among the PCI ports
- *          whose writes KVM may collect: takes effect with the vCPU's next exit, at the latest
+ *   0xcf9  reset control: bit 2 going up resets (bit 1 is kept and read). It lies among the PCI
+ *          ports whose writes KVM may collect: takes effect with the vCPU's next exit at the
+ *          latest
  *   0x600  ACPI sleep control, 0x601 sleep status (ACPI 6, 4.8.3.7): S5 powers off
  *
  * Under the device lock; everything ends in machine_ops.request, nothing needs a system call.

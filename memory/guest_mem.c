@@ -260,10 +260,11 @@ void guest_mem_discard(const struct guest_mem *m)
 	for (unsigned i = 0; i < m->count && m->discard; i++) {
 		const struct mem_region *g = &m->regions[i];
 
-		if (fallocate(g->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)g->fd_offset,
-			      (off_t)g->size) == 0)
+		if (fallocate(g->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+			      (off_t)g->fd_offset, (off_t)g->size) == 0)
 			continue;
-		log_warn("guest RAM: discard-data: this file system cannot free a part of a file");
+		log_warn("guest RAM: discard-data: this file system cannot free a part of a "
+			 "file");
 		return;
 	}
 }

@@ -64,7 +64,7 @@ void guest_mem_fini(struct guest_mem *m);
  */
 void guest_mem_unlink(const struct guest_mem *m);
 
-/* discard-data: frees what the file holds of RAM, whose contents are lost then; harmless without. */
+/* discard-data: frees what the file holds of RAM; its contents are lost. Harmless without. */
 void guest_mem_discard(const struct guest_mem *m);
 
 /* Host address of [gpa, gpa + len) when one region holds all of it, else NULL. The only door from

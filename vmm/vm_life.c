@@ -132,8 +132,10 @@ void vm_life_request(void *arg, int request, unsigned value)
 {
 	struct vm *vm = arg;
 
-	/* The first is granted. Another vCPU may ask for something else before the loop has acted, and
-	 * so may this one after a reset by port 0xcf9, which KVM hands over with the next exit. */
+	/*
+	 * The first is granted. Another vCPU may ask for something else before the loop has acted,
+	 * and so may this one after a reset by port 0xcf9, which KVM hands over with the next exit.
+	 */
 	if (!vm->ended && !vm->reset_wanted)
 		grant(vm, (enum machine_request)request, value);
 	/* The guest runs no instruction more before the loop has acted. */

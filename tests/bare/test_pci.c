@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Configuration space, both ways into it, and BARs: an entropy source in slot 1, a disk in slot 2. */
+/* Configuration space, both ways into it, and BARs: entropy source in slot 1, disk in slot 2. */
 #include "tests/bare/lib/memory.h"
 #include "tests/bare/lib/test.h"
 #include "tests/bare/lib/virtio.h"
@@ -32,7 +32,8 @@ static void both_mechanisms_give_the_same_bytes(void)
 	for (unsigned slot = 0; slot <= FREE_SLOT; slot++) {
 		for (unsigned width = 1; width <= 4; width *= 2) {
 			for (unsigned off = 0; off < 256; off += width)
-				CHECK_EQ(read_width(pci_ecam(slot, off), width), pci_read(slot, off, width));
+				CHECK_EQ(read_width(pci_ecam(slot, off), width),
+					 pci_read(slot, off, width));
 		}
 	}
 }
@@ -133,13 +134,16 @@ static void capabilities_end_and_point_into_the_bar(void)
 		unsigned n = 0;
 
 		CHECK(pci_read(slot, PCI_STATUS, 2) & 1 << 4);
-		for (unsigned at = pci_read(slot, PCI_CAPABILITIES, 1); at; at = pci_read(slot, at + 1, 1)) {
+		for (unsigned at = pci_read(slot, PCI_CAPABILITIES, 1); at;
+		     at = pci_read(slot, at + 1, 1)) {
 			CHECK(at >= 0x40 && at % 4 == 0);
 			CHECK(++n < 48);
 			if (pci_read(slot, at, 1) != PCI_CAP_VENDOR)
 				continue;
 			CHECK(pci_read(slot, at + 4, 1) == 0);
-			CHECK(pci_read(slot, at + 8, 4) + (uint64_t)pci_read(slot, at + 12, 4) <= BAR_SIZE);
+			CHECK(pci_read(slot, at + 8, 4) +
+				      (uint64_t)pci_read(slot, at + 12, 4) <=
+			      BAR_SIZE);
 		}
 		CHECK(n >= 5);
 	}
@@ -269,8 +273,9 @@ static void of_two_bars_at_one_place_the_first_stays(void)
 /* On RAM, on ECAM, on the local APIC, across the window's end: it stays where it was. */
 static void a_bar_put_where_it_cannot_be_does_nothing(void)
 {
-	static const uint32_t places[] = { 0x00000000, 0x00400000, 0xe0000000, 0xfec00000, 0xfee00000,
-					   0xfffc0000, 0xbfffc000 };
+	static const uint32_t places[] = {
+		0x00000000, 0x00400000, 0xe0000000, 0xfec00000, 0xfee00000, 0xfffc0000, 0xbfffc000,
+	};
 	struct virtio v;
 
 	find_rng(&v);

@@ -74,9 +74,11 @@ void irq_init(void)
 	for (unsigned i = 0; i < IRQ_VECTORS; i++) {
 		uint64_t stub = (uint64_t)irq_stubs + i * STUB_SIZE;
 
-		idt[i] = (struct gate){ .offset_low = (uint16_t)stub, .selector = CODE,
-					.type = INTERRUPT_GATE, .offset_middle = (uint16_t)(stub >> 16),
-					.offset_high = (uint32_t)(stub >> 32) };
+		idt[i] = (struct gate){
+			.offset_low = (uint16_t)stub, .selector = CODE, .type = INTERRUPT_GATE,
+			.offset_middle = (uint16_t)(stub >> 16),
+			.offset_high = (uint32_t)(stub >> 32),
+		};
 	}
 	outb(PIC_MASTER_MASK, 0xff);
 	outb(PIC_SLAVE_MASK, 0xff);

@@ -27,8 +27,10 @@ void smp_main(unsigned id)
 void smp_start(unsigned id, void (*run)(unsigned id))
 {
 	CHECK(id > 0 && id < SMP_CPUS_MAX);
-	memcpy((void *)SMP_TRAMPOLINE, smp_trampoline, (size_t)(smp_trampoline_end - smp_trampoline));
-	write32(SMP_TRAMPOLINE + (uint64_t)(smp_trampoline_cr3 - smp_trampoline), (uint32_t)read_cr3());
+	memcpy((void *)SMP_TRAMPOLINE, smp_trampoline,
+	       (size_t)(smp_trampoline_end - smp_trampoline));
+	write32(SMP_TRAMPOLINE + (uint64_t)(smp_trampoline_cr3 - smp_trampoline),
+		(uint32_t)read_cr3());
 	runs[id] = run;
 	barrier();
 	apic_command(id, COMMAND_INIT);

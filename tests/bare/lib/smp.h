@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Application processors: started by INIT and SIPI, they run what they are given. After irq_init. */
+/* Application processors: started by INIT and SIPI, they run what they get. After irq_init. */
 #ifndef BARE_SMP_H
 #define BARE_SMP_H
 

@@ -109,14 +109,16 @@ void virtio_set_up_queue(struct virtio *v, uint16_t size, uint16_t vector)
 	write64(v->common + QUEUE_DESC, (uint64_t)q->desc);
 	write64(v->common + QUEUE_DRIVER, (uint64_t)q->avail);
 	write64(v->common + QUEUE_DEVICE, (uint64_t)q->used);
-	q->doorbell = v->notify + (uint64_t)read16(v->common + QUEUE_NOTIFY_OFF) * v->notify_multiplier;
+	q->doorbell = v->notify +
+		      (uint64_t)read16(v->common + QUEUE_NOTIFY_OFF) * v->notify_multiplier;
 	write16(v->common + QUEUE_ENABLE, 1);
 	CHECK_EQ(read16(v->common + QUEUE_ENABLE), 1);
 }
 
 void virtio_start(const struct virtio *v)
 {
-	const uint8_t all = STATUS_ACKNOWLEDGE | STATUS_DRIVER | STATUS_FEATURES_OK | STATUS_DRIVER_OK;
+	const uint8_t all =
+		STATUS_ACKNOWLEDGE | STATUS_DRIVER | STATUS_FEATURES_OK | STATUS_DRIVER_OK;
 
 	virtio_set_status(v, all);
 	CHECK_EQ(virtio_status(v), all);
@@ -135,10 +137,13 @@ void virtio_add(struct virtio *v, unsigned first, const struct virtio_part *part
 	struct virtio_queue *q = &v->queue;
 
 	for (unsigned i = 0; i < n; i++) {
-		uint16_t flags = (uint16_t)((parts[i].writable ? DESC_WRITE : 0) | (i + 1 < n ? DESC_NEXT : 0));
+		unsigned flags =
+			(parts[i].writable ? DESC_WRITE : 0) | (i + 1 < n ? DESC_NEXT : 0);
 
-		q->desc[first + i] = (struct virtio_desc){ (uint64_t)parts[i].at, parts[i].len, flags,
-							   (uint16_t)(first + i + 1) };
+		q->desc[first + i] = (struct virtio_desc){
+			(uint64_t)parts[i].at, parts[i].len, (uint16_t)flags,
+			(uint16_t)(first + i + 1),
+		};
 	}
 	q->avail[2 + q->added % q->size] = (uint16_t)first;
 	barrier();
