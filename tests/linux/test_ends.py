@@ -150,8 +150,8 @@ def set_up_that_fails(t, words, taken=False):
     name = SHM / f"test-ends-{os.getpid()}"
     if taken:
         name.touch()
-    stage = Stage(t, HELLO + SPIN, *words, started=False)
     try:
+        stage = Stage(t, HELLO + SPIN, *words, started=False)
         stage.check(1)
     finally:
         if taken:
