@@ -2,6 +2,7 @@
 """What cases of the bare guests need of the outside, and how they are to end. A case that is not named
 here is as its suite says: the guest returns from it, minivmm exits 0 and has nothing to say."""
 import dataclasses
+import os
 
 CRASH, SECCOMP = 4, 5
 
@@ -23,7 +24,7 @@ class Case:
     exit_code: int = 0
     returns: bool = True            # the guest says ok; else the machine ends within the case
     says: tuple = ()                # patterns of the guest's output
-    complaints: tuple = ()          # patterns of standard error, which else must be empty
+    complaints: tuple = ()          # patterns of standard errors, which else must be empty
     on_line: object = lambda run, line: None
     after: object = lambda run: None    # a reason for failure
 
@@ -42,10 +43,33 @@ def disk(directory):
     return (f"--blk-file={path}",)
 
 
+def empty_source(directory):
+    """A source of entropy that has none until it is fed."""
+    os.mkfifo(directory / "source")
+    return (f"--source={directory / 'source'}",)
+
+
+def feed(run, line):
+    if line == "# feed":
+        with open(run.dir / "source", "wb") as source:
+            source.write(b"x" * 64)
+
+
+def sector(number, byte):
+    """The disk's sector must hold this byte."""
+    def check(run):
+        found = (run.dir / "disk").read_bytes()[number * 512:][:512]
+        return None if found == bytes([byte]) * 512 else f"sector {number} of the disk is not {byte:#x}"
+    return check
+
+
 RNG, BLK = Device("rng", no_files), Device("blk", disk)
 
 SUITES = {
     "pci": Case(devices=(RNG, BLK)),
+    "virtio": Case(devices=(RNG, BLK)),
+    "msix": Case(devices=(RNG,)),
+    "smp": Case(devices=(RNG,), cpus=4),
 }
 
 
@@ -55,6 +79,13 @@ def ends(code=0, **more):
 
 REGISTERS = (r"^minivmm: .*triple fault on vCPU 0", r"^rip 0*1[0-9a-f]{5} ", r"^rax 1122334455667788 ",
              r" r15 99aabbccddeeff00$", r"^cr0 .* cr3 0*9000 ", r"^cs 0010 .* 64$")
+
+IGNORED = (r"^minivmm: warning: device rng0: the driver .*: ignored$",)
+BAD_QUEUE = (r"^minivmm: warning: device rng0: the driver enabled a queue .* until it is reset$",)
+BROKEN_RING = (r"^minivmm: warning: rng0 .*: the daemon reports an error on a ring",)
+BLOCKED = (r"^minivmm: the vCPU thread's filter blocked system call getppid ",)
+BROKEN = (r"^minivmm: warning: rng0 .*: the daemon reports an error on a ring",
+          r"^minivmm-backend: warning: rng: queue 0 stands still: a buffer at 0xfee00000\+0x10 is outside guest memory$")
 
 CASES = {
     "pio": {
@@ -71,6 +102,38 @@ CASES = {
     "pci": {
         "no_ecam_without_acpi": {"options": ("--machine", "mptable")},
         "of_two_bars_at_one_place_the_first_stays": {"complaints": (r"BAR 0 at 0xc0000000, which is taken",)},
+    },
+    "virtio": {
+        "features_that_were_not_offered_are_refused": {"complaints": IGNORED},
+        "version_1_is_not_optional": {"complaints": IGNORED},
+        "driver_ok_needs_features_ok": {"complaints": IGNORED},
+        "a_status_bit_is_not_cleared": {"complaints": IGNORED},
+        "a_bad_queue_is_refused": {"complaints": BAD_QUEUE},
+        "every_width_is_written_everywhere": {"complaints": (r"",)},
+        "every_width_is_written_everywhere_of_a_running_disk": {"complaints": (r"",)},
+        "the_disk_is_read_and_written": {"after": sector(5, 0xc3)},
+        "the_disk_ends_where_it_ends": {"after": sector(0, 0)},
+        "a_reset_takes_back_requests_that_wait": {"devices": (Device("rng", empty_source),), "on_line": feed},
+        "a_write_that_was_answered_outlives_a_machine_reset": {"after": sector(12, 0xa2)},
+        "a_broken_ring_needs_a_reset": {"complaints": BROKEN},
+    },
+    "msix": {
+        "a_pending_bit_is_set_and_cleared": {"complaints": BROKEN_RING},
+        "a_device_that_needs_a_reset_says_so_by_its_config_vector": {"complaints": BROKEN_RING},
+        "a_config_change_raises_the_line_too": {"complaints": BROKEN_RING},
+    },
+    "smp": {
+        "a_device_survives_drivers_that_disagree": {"complaints": (r"",)},
+        "another_processor_powers_off": ends(),
+        "another_processor_crashes": ends(CRASH, complaints=(r"^minivmm: .*triple fault on vCPU 2$",
+                                                            r"^rax 1122334455667788 ")),
+    },
+    "sandbox": {
+        "a_forbidden_call_is_killed": ends(SECCOMP, options=("--seccomp", "kill"), complaints=BLOCKED),
+        "a_forbidden_call_is_killed_by_default": ends(SECCOMP, complaints=BLOCKED),
+        "a_forbidden_call_is_logged": {"options": ("--seccomp", "log")},
+        "a_forbidden_call_fails": {"options": ("--seccomp", "errno")},
+        "without_a_filter_it_is_allowed": {"options": ("--seccomp", "off")},
     },
 }
 

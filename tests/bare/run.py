@@ -79,7 +79,8 @@ class Run:
 
     @property
     def complaints(self):
-        return self.output["err"].decode(errors="replace")
+        daemons = self.dir / "daemons.err"
+        return (self.output["err"] + (daemons.read_bytes() if daemons.exists() else b"")).decode(errors="replace")
 
     def start_daemon(self, device):
         """Starts it on one end of a socket pair; the other end, for minivmm."""
@@ -87,7 +88,8 @@ class Run:
         with theirs:
             options = device.prepare(self.dir)
             command = [self.backend, device.type, f"--fd={theirs.fileno()}", *options]
-            self.daemons.append(subprocess.Popen(command, pass_fds=[theirs.fileno()]))
+            with open(self.dir / "daemons.err", "ab") as errors:
+                self.daemons.append(subprocess.Popen(command, pass_fds=[theirs.fileno()], stderr=errors))
         return ours
 
     def boot(self):
@@ -120,6 +122,7 @@ class Run:
             raise Failure(f"minivmm ended with {describe(code)}, not {case.exit_code}")
         if verdicts != ([f"ok - {self.name}"] if case.returns else []):
             raise Failure(f"the guest's verdict: {verdicts or 'none'}")
+        self.wait_for_daemons()
         for pattern in case.complaints:
             if not re.search(pattern, self.complaints, re.M):
                 raise Failure(f"standard error does not say {pattern!r}")
@@ -128,7 +131,6 @@ class Run:
         for pattern in case.says:
             if not re.search(pattern, self.text, re.M):
                 raise Failure(f"the guest does not say {pattern!r}")
-        self.wait_for_daemons()
         reason = case.after(self)
         if reason:
             raise Failure(reason)

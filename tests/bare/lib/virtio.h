@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The least of a virtio driver: the PCI transport's registers and a split ring (VIRTIO 1.3, 2.7). */
+/* The least of a virtio driver: the PCI transport's registers, a split ring (VIRTIO 1.3, 2.7). */
 #ifndef BARE_VIRTIO_H
 #define BARE_VIRTIO_H
 
@@ -22,7 +22,6 @@ enum {
 	COMMON_SIZE = 0x38, NO_VECTOR = 0xffff,
 
 	DESC_NEXT = 1, DESC_WRITE = 2, AVAIL_NO_INTERRUPT = 1,
-	VIRTIO_QUEUE_MAX = 8,		/* entries of our rings */
 };
 #define VIRTIO_F_VERSION_1	(UINT64_C(1) << 32)
 
@@ -90,6 +89,7 @@ uint32_t rng_request(struct virtio *v, void *to, uint32_t len);
 
 enum blk_type { BLK_READ = 0, BLK_WRITE = 1, BLK_FLUSH = 4, BLK_SECTOR = 512 };
 /* One request of the disk; the status byte it gives. */
-uint8_t blk_request(struct virtio *v, enum blk_type type, uint64_t sector, void *data, uint32_t len);
+uint8_t blk_request(struct virtio *v, enum blk_type type, uint64_t sector, void *data,
+		    uint32_t len);
 
 #endif
