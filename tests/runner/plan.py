@@ -133,7 +133,9 @@ def programs():
             found.append(Program(
                 f"{suite_of(suites[0], build)}/{test['name']}", set(suites), [here(w) for w in test["cmd"]],
                 test["timeout"] * SLOW.get(build, 1), test["protocol"],
-                {k: here(v) for k, v in test["env"].items()}, test["workdir"], build, names))
+                {k: here(v) for k, v in test["env"].items()},
+                # as `meson test` does: built programs among the words are named from there
+                test["workdir"] or build_dir(build), build, names))
     found.sort(key=lambda p: (list(BUILDS).index(p.build), p.name))
     return found
 
