@@ -68,6 +68,7 @@ RNG, BLK = Device("rng", no_files), Device("blk", disk)
 SUITES = {
     "pci": Case(devices=(RNG, BLK)),
     "virtio": Case(devices=(RNG, BLK)),
+    "requests": Case(devices=(RNG, BLK)),
     "msix": Case(devices=(RNG,)),
     "smp": Case(devices=(RNG,), cpus=4),
 }
@@ -111,6 +112,8 @@ CASES = {
         "a_bad_queue_is_refused": {"complaints": BAD_QUEUE},
         "every_width_is_written_everywhere": {"complaints": (r"",)},
         "every_width_is_written_everywhere_of_a_running_disk": {"complaints": (r"",)},
+    },
+    "requests": {
         "the_disk_is_read_and_written": {"after": sector(5, 0xc3)},
         "the_disk_ends_where_it_ends": {"after": sector(0, 0)},
         "a_reset_takes_back_requests_that_wait": {"devices": (Device("rng", empty_source),), "on_line": feed},

@@ -36,23 +36,24 @@ static void request(void)
 	CHECK_EQ(rng_request(&rng, bytes, sizeof(bytes)), sizeof(bytes));
 }
 
-/*
- * A request that is answered without an interrupt. The daemon serves one after the other: what it
- * signalled before, it has signalled when this is done.
- */
-static void quiet_request(void)
+static void want_interrupts(bool wanted)
 {
-	rng.queue.avail[0] = AVAIL_NO_INTERRUPT;
-	request();
-	rng.queue.avail[0] = 0;
+	rng.queue.avail[0] = wanted ? 0 : AVAIL_NO_INTERRUPT;
+	barrier();
 }
 
-/* What was signalled is delivered, if it is to be: signals take no detour but the kernel's. */
+/*
+ * What was signalled is delivered, if it is to be. The daemon serves one request after the other:
+ * what it signalled before a quiet one, it has signalled when that is done; and a moment later it
+ * has also seen that nothing was wanted for this one.
+ */
 static void settle(void)
 {
-	quiet_request();
+	want_interrupts(false);
+	request();
 	for (uint64_t since = cycles(); cycles() - since < 20000000;)
 		relax();
+	want_interrupts(true);
 }
 
 static void break_ring(void)
@@ -109,8 +110,9 @@ static void without_a_vector_nothing_comes(void)
 static void a_driver_that_wants_none_gets_none(void)
 {
 	set_up(PCI_MSIX_ENABLE);
+	want_interrupts(false);
 	for (unsigned i = 0; i < 5; i++)
-		quiet_request();
+		request();
 	settle();
 	CHECK_EQ(irq_counts[QUEUE_IRQ], 0);
 }
@@ -213,8 +215,10 @@ static void a_vector_goes_where_it_is_told(void)
 
 static void a_message_to_nowhere_does_no_harm(void)
 {
-	static const uint64_t nowhere[] = { 0, 0x12345678, 0xfee01000, 0xfeeff000, 0xffffffffffffffff,
-					    0x00000001fee00000, 0xffffff00fee00000 };
+	static const uint64_t nowhere[] = {
+		0, 0x12345678, 0xfee01000, 0xfeeff000, 0x00000001fee00000,
+		0xffffff00fee00000, UINT64_MAX,
+	};
 
 	set_up(PCI_MSIX_ENABLE);
 	for (unsigned i = 0; i < COUNT(nowhere); i++) {
@@ -340,7 +344,8 @@ static void a_line_that_stays_up_interrupts_again(void)
 static void the_line_can_be_disabled(void)
 {
 	set_up_line();
-	pci_write(rng.slot, PCI_COMMAND, 2, PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER | PCI_COMMAND_NO_INTX);
+	pci_write(rng.slot, PCI_COMMAND, 2,
+		  PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER | PCI_COMMAND_NO_INTX);
 	request();
 	WAIT_FOR(pci_read(rng.slot, PCI_STATUS, 2) & PCI_STATUS_INTERRUPT);
 	settle();

@@ -226,13 +226,8 @@ static void another_processor_powers_off(void)
 
 static void crash(unsigned id)
 {
-	static const struct {
-		uint16_t limit;
-		uint64_t base;
-	} __attribute__((packed)) none = { 0, 0 };
-
 	if (id == 2)
-		__asm__ volatile("lidt %0\n\tmovabs $0x1122334455667788, %%rax\n\tud2" : : "m"(none) : "rax");
+		test_triple_fault();
 	for (;;)
 		relax();
 }

@@ -82,6 +82,19 @@ void test_power_off(void)
 	test_exit(TEST_FAILED);
 }
 
+void test_triple_fault(void)
+{
+	static const struct {
+		uint16_t limit;
+		uint64_t base;
+	} __attribute__((packed)) none = { 0, 0 };
+
+	__asm__ volatile("lidt %0\n\t"
+			 "movabs $0x1122334455667788, %%rax\n\t"
+			 "movabs $0x99aabbccddeeff00, %%r15\n\t"
+			 "ud2" : : "m"(none) : "rax", "r15");
+}
+
 static void place(const char *file, int line, const char *what)
 {
 	text("# ");

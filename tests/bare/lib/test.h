@@ -54,6 +54,8 @@ void test_equal(const char *file, int line, const char *what, uint64_t actual, u
 __attribute__((noreturn)) void test_exit(uint8_t value);
 /* Ends the machine by ACPI's S5: exit code 0. */
 __attribute__((noreturn)) void test_power_off(void);
+/* Crashes this processor: no IDT, an undefined instruction, and two registers that tell. */
+void test_triple_fault(void);
 /* A line "# text" on the serial port; test_note_hex adds a number. */
 void test_note(const char *text);
 void test_note_hex(const char *text, uint64_t value);

@@ -180,6 +180,23 @@ uint32_t rng_request(struct virtio *v, void *to, uint32_t len)
 	return virtio_request(v, &(struct virtio_part){ to, len, true }, 1);
 }
 
+void rng_check_works(struct virtio *v)
+{
+	uint8_t bytes[64];
+
+	virtio_bring_up(v);
+	for (unsigned i = 0; i < 3u * v->queue.size; i++) {
+		memset(bytes, 0, sizeof(bytes));
+		CHECK_EQ(rng_request(v, bytes, sizeof(bytes)), sizeof(bytes));
+	}
+	/* So many random bytes are not all zero. */
+	for (unsigned i = 0; i < sizeof(bytes); i++) {
+		if (bytes[i])
+			return;
+	}
+	CHECK(!"random");
+}
+
 uint8_t blk_request(struct virtio *v, enum blk_type type, uint64_t sector, void *data, uint32_t len)
 {
 	struct {

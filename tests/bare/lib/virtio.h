@@ -86,6 +86,8 @@ uint32_t virtio_request(struct virtio *v, const struct virtio_part *parts, unsig
 
 /* One request of the entropy source for @len bytes: its used length. */
 uint32_t rng_request(struct virtio *v, void *to, uint32_t len);
+/* Brings the entropy source up and has it fill its ring a few times. */
+void rng_check_works(struct virtio *v);
 
 enum blk_type { BLK_READ = 0, BLK_WRITE = 1, BLK_FLUSH = 4, BLK_SECTOR = 512 };
 /* One request of the disk; the status byte it gives. */
