@@ -21,7 +21,8 @@ BUILDS = {
 }
 PLAIN = "gcc"
 SLOW = {"asan": 3}
-CMOCKA_CASE = re.compile(r"\bcmocka_unit_test\w*\(\s*(\w+)")
+# of cmocka's programs, and of the guests that tests/bare/run.py is given
+CASE = re.compile(r"\b(?:cmocka_unit_test\w*|CASE)\(\s*(\w+)")
 
 
 def build_dir(build):
@@ -114,7 +115,7 @@ def sources(directory):
 
 
 def case_names(files):
-    return [case for f in files for case in CMOCKA_CASE.findall(pathlib.Path(f).read_text(errors="replace"))]
+    return [case for f in files for case in CASE.findall(pathlib.Path(f).read_text(errors="replace"))]
 
 
 def programs():
@@ -126,7 +127,8 @@ def programs():
     found = []
     for test in introspect(base, "--tests"):
         suites = [s.split(":", 1)[-1] for s in test["suite"]] or ["unit"]
-        names = case_names(by_path.get(test["cmd"][0], [])) if test["protocol"] == "tap" else []
+        files = [f for word in test["cmd"] for f in by_path.get(word, [])]
+        names = case_names(files) if test["protocol"] == "tap" else []
         for build in BUILDS:
             def here(word, build=build):
                 return word.replace(str(base) + "/", str(build_dir(build)) + "/")
