@@ -121,6 +121,7 @@ static void the_serial_port_interrupts_by_a_pin_of_the_ioapic(void **state)
 	ioapic = fdt_node_offset_by_compatible(f->dtb, -1, "intel,ce4100-ioapic");
 	serial = fdt_node_offset_by_compatible(f->dtb, -1, "ns16550a");
 	assert_true(soc >= 0 && ioapic >= 0 && serial >= 0);
+	assert_string_equal(fdt_getprop(f->dtb, soc, "compatible", NULL), "simple-bus");
 	assert_int_equal(cell(f, ioapic, "reg", 1), 0xfec00000);
 	assert_int_equal(cell(f, soc, "interrupt-parent", 0), fdt_get_phandle(f->dtb, ioapic));
 	assert_int_equal(cell(f, serial, "reg", 0), 1);		/* a port */
