@@ -64,20 +64,20 @@ static void disconnect(struct backend *b, const char *why)
 	loop_stop(b->loop);
 }
 
-/* Whether the message was answered, or needed no answer. */
-static bool answer(struct backend *b, const struct vu_msg *m, struct vu_msg *reply, bool refused,
-		   bool replies)
+/* 0 when answered, or when no answer was needed; -EPROTO when a refusal cannot be told. */
+static int answer(struct backend *b, const struct vu_msg *m, struct vu_msg *reply, bool refused,
+		  bool replies)
 {
 	int r;
 
 	if (!replies) {
 		if (!(m->header.flags & VU_FLAG_NEED_REPLY) ||
 		    !(b->protocol & BIT64(VU_PF_REPLY_ACK)))
-			return !refused;
+			return refused ? -EPROTO : 0;
 		reply->payload.u64 = refused;
 		reply->header.size = sizeof(reply->payload.u64);
 	} else if (refused) {
-		return false;
+		return -EPROTO;
 	}
 	reply->header.request = m->header.request;
 	reply->header.flags = VU_FLAG_VERSION | VU_FLAG_REPLY;
@@ -85,7 +85,15 @@ static bool answer(struct backend *b, const struct vu_msg *m, struct vu_msg *rep
 	if (r)
 		log_debug("%s: the answer to %s could not be sent: %s", b->dev.name,
 			  vu_request_name(m->header.request), strerror(-r));
-	return r == 0;
+	return r;
+}
+
+/* Why the connection ends when a message came to @error; NULL: the front end has left meanwhile. */
+static const char *ending(int error, bool refused, const struct err *e)
+{
+	if (refused)
+		return e->msg;
+	return error == -EPIPE || error == -ECONNRESET ? NULL : "the front end does not take its answers";
 }
 
 /* Suspends everything until the chains in flight are back. */
@@ -121,9 +129,11 @@ static bool dispatch(struct backend *b, struct vu_msg *m)
 		if (misuse_first(&b->refused))
 			log_warn("%s: refused: %s", b->dev.name, e.msg);
 	}
-	if (r != -EPROTO && answer(b, m, &reply, verdict == BACKEND_REFUSED, replies))
+	if (r != -EPROTO)
+		r = answer(b, m, &reply, verdict == BACKEND_REFUSED, replies);
+	if (r == 0)
 		return true;
-	disconnect(b, verdict == BACKEND_REFUSED ? e.msg : "the front end does not take its answers");
+	disconnect(b, ending(r, verdict == BACKEND_REFUSED, &e));
 	return false;
 }
 

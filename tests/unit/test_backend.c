@@ -7,6 +7,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -432,6 +433,22 @@ static void a_front_end_that_vanishes_while_a_message_waits_leaves_nothing(void 
 	assert_int_equal(f->dropped, 2);
 }
 
+static void a_front_end_that_leaves_before_its_answer_is_not_worth_a_word(void **state)
+{
+	struct toy *f = *state;
+	autoclose int words = memfd_create("stderr", MFD_CLOEXEC), kept = dup(STDERR_FILENO);
+
+	assert_true(driver_send(&f->driver, VU_GET_FEATURES, VU_FLAG_VERSION, NULL, 0, NULL, 0));
+	fd_close(&f->driver.sock);
+	log_setup("test_backend", LOG_WARN);
+	dup2(words, STDERR_FILENO);
+	driver_settle(&f->driver);
+	dup2(kept, STDERR_FILENO);
+	log_setup("test_backend", LOG_ERROR);
+	assert_int_equal(lseek(words, 0, SEEK_END), 0);
+	assert_true(f->backend.channel.sock < 0);
+}
+
 static void a_changed_config_is_told_on_the_back_channel(void **state)
 {
 	struct toy *f = toy_running(state);
@@ -547,6 +564,7 @@ int main(void)
 		CASE(memory_is_not_taken_from_what_is_in_flight),
 		CASE(a_front_end_that_vanishes_drops_what_is_in_flight),
 		CASE(a_front_end_that_vanishes_while_a_message_waits_leaves_nothing),
+		CASE(a_front_end_that_leaves_before_its_answer_is_not_worth_a_word),
 		CASE(a_changed_config_is_told_on_the_back_channel),
 		CASE(a_new_back_channel_replaces_the_old_one),
 		CASE(front_ends_are_served_one_after_the_other),
