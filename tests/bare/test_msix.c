@@ -24,36 +24,46 @@ static void set_up(unsigned msix_flags)
 	msix_set(&rng.msix, CONFIG_ENTRY, CONFIG_IRQ);
 	msix_set(&rng.msix, QUEUE_ENTRY, QUEUE_IRQ);
 	msix_control(&rng.msix, msix_flags);
-	virtio_negotiate(&rng, 0);
+	virtio_negotiate(&rng, VIRTIO_F_EVENT_IDX);
 	write16(rng.common + CONFIG_VECTOR, CONFIG_ENTRY);
 	virtio_set_up_queue(&rng, RNG_QUEUE, QUEUE_ENTRY);
 	virtio_start(&rng);
 	irq_enable();
 }
 
-static void request(void)
+/*
+ * Whether the device is to interrupt for the next chain (VIRTIO 1.3, 2.7.10). By its number, not by
+ * the flag: the daemon may look at the flag of a request long after it was answered.
+ */
+static void want_interrupt(bool wanted)
 {
-	CHECK_EQ(rng_request(&rng, bytes, sizeof(bytes)), sizeof(bytes));
-}
+	const struct virtio_queue *q = &rng.queue;
 
-static void want_interrupts(bool wanted)
-{
-	rng.queue.avail[0] = wanted ? 0 : AVAIL_NO_INTERRUPT;
+	q->avail[2 + q->size] = (uint16_t)(q->added + (wanted ? 0 : 0x4000));
 	barrier();
 }
 
+static void request(void)
+{
+	want_interrupt(true);
+	CHECK_EQ(rng_request(&rng, bytes, sizeof(bytes)), sizeof(bytes));
+}
+
+static void quiet_request(void)
+{
+	want_interrupt(false);
+	CHECK_EQ(rng_request(&rng, bytes, sizeof(bytes)), sizeof(bytes));
+}
+
 /*
- * What was signalled is delivered, if it is to be. The daemon serves one request after the other:
- * what it signalled before a quiet one, it has signalled when that is done; and a moment later it
- * has also seen that nothing was wanted for this one.
+ * What was signalled is delivered, if it is to be: the daemon serves one request after the other, so
+ * what it had to signal before a quiet one it has; and the kernel gets a moment.
  */
 static void settle(void)
 {
-	want_interrupts(false);
-	request();
+	quiet_request();
 	for (uint64_t since = cycles(); cycles() - since < 20000000;)
 		relax();
-	want_interrupts(true);
 }
 
 static void break_ring(void)
@@ -80,6 +90,7 @@ static void an_interrupt_wakes_a_halted_processor(void)
 {
 	set_up(PCI_MSIX_ENABLE);
 	for (unsigned i = 1; i <= 5; i++) {
+		want_interrupt(true);
 		virtio_add(&rng, 0, &(struct virtio_part){ bytes, sizeof(bytes), true }, 1);
 		irq_disable();
 		virtio_kick(&rng);
@@ -110,11 +121,12 @@ static void without_a_vector_nothing_comes(void)
 static void a_driver_that_wants_none_gets_none(void)
 {
 	set_up(PCI_MSIX_ENABLE);
-	want_interrupts(false);
+	request();
+	WAIT_FOR(irq_counts[QUEUE_IRQ] == 1);
 	for (unsigned i = 0; i < 5; i++)
-		request();
+		quiet_request();
 	settle();
-	CHECK_EQ(irq_counts[QUEUE_IRQ], 0);
+	CHECK_EQ(irq_counts[QUEUE_IRQ], 1);
 }
 
 /* Both: a mask holds at once, and what came meanwhile comes after it, at least once. */

@@ -21,8 +21,9 @@ enum {
 	QUEUE_NOTIFY_OFF = 0x1e, QUEUE_DESC = 0x20, QUEUE_DRIVER = 0x28, QUEUE_DEVICE = 0x30,
 	COMMON_SIZE = 0x38, NO_VECTOR = 0xffff,
 
-	DESC_NEXT = 1, DESC_WRITE = 2, AVAIL_NO_INTERRUPT = 1,
+	DESC_NEXT = 1, DESC_WRITE = 2,
 };
+#define VIRTIO_F_EVENT_IDX	(UINT64_C(1) << 29)
 #define VIRTIO_F_VERSION_1	(UINT64_C(1) << 32)
 
 struct virtio_desc {
@@ -34,7 +35,7 @@ struct virtio_desc {
 struct virtio_queue {
 	uint16_t size;
 	struct virtio_desc *desc;
-	volatile uint16_t *avail;	/* flags, index, ring */
+	volatile uint16_t *avail;	/* flags, index, ring, used_event */
 	volatile uint16_t *used;	/* flags, index, then elements of two dwords */
 	uint64_t doorbell;
 	uint16_t added;			/* chains made available: the next index */
