@@ -444,11 +444,10 @@ void arch_vcpu_dump(int vcpu, unsigned index, FILE *out)
 		return;
 	}
 	fprintf(out, "--- vCPU %u ---\n", index);
+	/* kvm_amd: what the processor leaves of a vCPU that shut down is undefined: it is reset. */
 	if (r.rip == 0xfff0 && s.cs.base == 0xffff0000)
-		fputs("(as after a reset: on AMD processors KVM resets a vCPU that triple-faults)\n", out);
-	/* kvm_amd: what the processor leaves of a vCPU that shut down is undefined, so it is reset. */
-	if (r.rip == 0xfff0 && s.cs.base == 0xffff0000)
-		fprintf(out, "KVM has reset it, as on AMD processors after a triple fault: what it did is lost\n");
+		fputs("KVM has reset it, as on AMD processors after a triple fault: "
+		      "what it did is lost\n", out);
 	fprintf(out, "rip %016llx flg %016llx rsp %016llx rbp %016llx\n", r.rip, r.rflags, r.rsp,
 		r.rbp);
 	fprintf(out, "rax %016llx rbx %016llx rcx %016llx rdx %016llx\n", r.rax, r.rbx, r.rcx,

@@ -73,22 +73,6 @@ def named_object_is_there_and_goes(t):
 
 
 @test(tags=["memory"], needs=needs, alone=True)
-def exhausted_shm_has_its_exit_code(t):
-    """There is less than the guest was promised: a warning, and when it uses it a sentence and 3, not a crash."""
-    before = guest.resize_shm(512 << 20)
-    hog = pathlib.Path(f"/dev/shm/hog.{os.getpid()}")
-    try:
-        with open(hog, "wb") as file:
-            os.posix_fallocate(file.fileno(), 0, 384 << 20)
-        machine = guest.Guest(t, verbs="fill=200M poweroff", options=["--mem-backend", "shm,thp=off"])
-        ended = machine.run()
-    finally:
-        hog.unlink(missing_ok=True)
-        guest.resize_shm(before)
-    assert ended.code == 3, f"minivmm ended with {ended.code}"
-
-
-@test(tags=["memory"], needs=needs, alone=True)
 def more_than_shm_is_refused(t):
     info = os.statvfs("/dev/shm")
     size = info.f_blocks * info.f_frsize // (1 << 20) + 1024
