@@ -57,7 +57,7 @@ static void quiet_request(void)
 
 /*
  * What was signalled is delivered, if it is to be: the daemon serves one request at a time, so
- * what it had to signal before a quiet one it has; and the kernel gets a moment.
+ * so what it had to signal before a quiet one it has; and the kernel gets a moment.
  */
 static void settle(void)
 {
