@@ -57,9 +57,9 @@ def run_all(guests, in_lab, resources, logs, emit):
 def start(guests, in_lab, again, resources, logs, emit):
     """One lab, or one run on the machine; gives what it left undone.
 
-    The emulated machine itself dies now and then (its kernel panics in nested virtualization under
-    a multi-threaded QEMU). That says nothing of the test that ran on it: it is run once more, by
-    itself at the front of a fresh lab. If that one dies as well, the test has failed.
+    Nested virtualization under a multi-threaded QEMU now and then loses a processor's state: the
+    lab's kernel panics, or a guest in it triple-faults. That says nothing of the test: what fails in
+    the lab is run once more, in a fresh one, and loudly. What fails there as well has failed.
     """
     logs.mkdir(parents=True, exist_ok=True)
     plan = logs / "plan.json"
@@ -77,7 +77,7 @@ def start(guests, in_lab, again, resources, logs, emit):
                                    stderr=stderr, start_new_session=True, text=True)
     LIVE[process.pid] = signal.SIGTERM
     waiting = {g.name: g for g in guests}
-    under_way = []
+    under_way, retry = [], []
     try:
         for line in process.stdout:
             event = json.loads(line)
@@ -86,7 +86,12 @@ def start(guests, in_lab, again, resources, logs, emit):
                 continue
             name = event["end"]
             under_way.remove(name)
-            del waiting[name]
+            guest = waiting.pop(name)
+            if in_lab and event["status"] == "FAIL" and name not in again:
+                again.add(name)
+                retry.append(guest)
+                print(f"{name} failed in the lab ({event['reason']}): it is run once more in a new one", flush=True)
+                continue
             emit(Result(name, event["status"], event["seconds"], event["reason"], logs / (name + ".log"),
                         boots=event["boots"]))
     finally:
@@ -98,12 +103,12 @@ def start(guests, in_lab, again, resources, logs, emit):
         kill_group(process)
         process.wait()
     if not waiting:
-        return []
+        return retry
     errors = complaints.read_text(errors="replace")
     if not under_way:
         for guest in waiting.values():
             emit(Result(guest.name, "FAIL", 0, "no guest could be run", tail=errors))
-        return []
+        return retry
     for name in under_way:
         if in_lab and name not in again:
             again.add(name)
@@ -111,4 +116,4 @@ def start(guests, in_lab, again, resources, logs, emit):
             continue
         del waiting[name]
         emit(Result(name, "FAIL", 0, "the machine under the test ended", logs / (name + ".log"), errors))
-    return sorted(waiting.values(), key=lambda g: g.name not in again)
+    return sorted([*waiting.values(), *retry], key=lambda g: g.name not in again)
