@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where guests run: on this machine when its KVM is a real one, else all of them in one lab."""
+import collections
 import json
 import os
 import signal
@@ -13,7 +14,8 @@ from tap import LIVE, kill_group
 LAB = [str(ROOT / "tests/lab/lab"), "--mem", "8G", "--tmpfs", "7G"]
 INNER = ROOT / "tests/runner/guests.py"
 LAB_SLOW = 2        # limits are written for an idle machine
-STARTS = 6          # a lab that ends under its tests is started again for the rest
+STARTS = 10         # a lab that ends under its tests is started again for the rest
+RETRIES = 2         # of a test that failed in the lab
 
 
 def probe():
@@ -45,7 +47,7 @@ def run_guests(guests, resources, logs, emit):
 
 def run_all(guests, in_lab, resources, logs, emit):
     todo = list(guests)
-    again = set()       # names that were under way when a lab ended, and get one more try
+    again = collections.Counter()     # how often each was run again, see start
     for _ in range(STARTS):
         if not todo:
             return
@@ -59,7 +61,7 @@ def start(guests, in_lab, again, resources, logs, emit):
 
     Nested virtualization under a multi-threaded QEMU now and then loses a processor's state: the
     lab's kernel panics, or a guest in it triple-faults. That says nothing of the test: what fails in
-    the lab is run once more, in a fresh one, and loudly. What fails there as well has failed.
+    the lab is run again, in a fresh one, loudly, twice at most. What fails there as well has failed.
     """
     logs.mkdir(parents=True, exist_ok=True)
     plan = logs / "plan.json"
@@ -87,10 +89,10 @@ def start(guests, in_lab, again, resources, logs, emit):
             name = event["end"]
             under_way.remove(name)
             guest = waiting.pop(name)
-            if in_lab and event["status"] == "FAIL" and name not in again:
-                again.add(name)
+            if in_lab and event["status"] == "FAIL" and again[name] < RETRIES:
+                again[name] += 1
                 retry.append(guest)
-                print(f"{name} failed in the lab ({event['reason']}): it is run once more in a new one", flush=True)
+                print(f"{name} failed in the lab ({event['reason']}): it is run again in a new one", flush=True)
                 continue
             emit(Result(name, event["status"], event["seconds"], event["reason"], logs / (name + ".log"),
                         boots=event["boots"]))
@@ -110,10 +112,10 @@ def start(guests, in_lab, again, resources, logs, emit):
             emit(Result(guest.name, "FAIL", 0, "no guest could be run", tail=errors))
         return retry
     for name in under_way:
-        if in_lab and name not in again:
-            again.add(name)
-            print(f"the lab ended under {name}: it is run once more in a new one", flush=True)
+        if in_lab and again[name] < RETRIES:
+            again[name] += 1
+            print(f"the lab ended under {name}: it is run again in a new one", flush=True)
             continue
         del waiting[name]
         emit(Result(name, "FAIL", 0, "the machine under the test ended", logs / (name + ".log"), errors))
-    return sorted([*waiting.values(), *retry], key=lambda g: g.name not in again)
+    return sorted([*waiting.values(), *retry], key=lambda g: -again[g.name])
