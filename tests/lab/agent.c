@@ -6,8 +6,9 @@
  * Theory of operation. /lab.conf (written by tests/lab/lab into the initramfs) is a list of
  * NUL-terminated "key=value" words in the order in which they are obeyed. Two virtio ports:
  *
- *   lab.data  to the lab: stdin;  from it: ready, stdout, stderr, the exit code, in this order
- *   lab.ctl   to the lab: signals and window sizes, which must not queue behind stdin
+ *   lab.data  to the lab: stdin;  from it: ready, stdout, stderr, the exit code, in this order,
+ *             and an answer to every beat
+ *   lab.ctl   to the lab: signals, window sizes and beats, which must not queue behind stdin
  *
  * Both carry frames of a type byte, a little-endian u32 length and that many bytes. Neither end
  * stops reading the other while it waits to write, so that no full buffer can stop both.
@@ -39,8 +40,8 @@
 #define MAX_WORDS 1024
 #define CHUNK	  65536
 
-enum { TO_STDIN = 'i', TO_EOF = 'I', TO_SIGNAL = 's', TO_WINSIZE = 'w' };
-enum { FROM_READY = 'r', FROM_STDOUT = 'o', FROM_STDERR = 'e', FROM_EXIT = 'x' };
+enum { TO_STDIN = 'i', TO_EOF = 'I', TO_SIGNAL = 's', TO_WINSIZE = 'w', TO_BEAT = 'b' };
+enum { FROM_READY = 'r', FROM_STDOUT = 'o', FROM_STDERR = 'e', FROM_EXIT = 'x', FROM_BEAT = 'b' };
 
 struct conf {
 	char *argv[MAX_WORDS + 1], *envp[MAX_WORDS + 1], *rw[16];
@@ -360,6 +361,9 @@ static void handle_frame(struct lab *l, uint8_t type, const uint8_t *payload, si
 			size.ws_col = (uint16_t)(payload[2] | payload[3] << 8);
 			ioctl(l->out, TIOCSWINSZ, &size);
 		}
+		break;
+	case TO_BEAT:
+		send_frame(l, FROM_BEAT, "", 0);
 		break;
 	}
 }
