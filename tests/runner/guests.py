@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The inner end: runs tests of tests/linux and test programs on the KVM of where it is, and tells events.
+"""The inner end: runs tests of tests/linux on the KVM of where it is, one at a time.
 
     python3 tests/runner/guests.py PLAN LOGS
 
-PLAN (a JSON file) is {jobs, resources, items: [{name, build, test | program...}]}. Every event is a
-line of JSON on stdout: {"start": name} and {"end": name, status, seconds, reason, boots}. The outer
-end (machine.py) starts it on the machine itself or inside the lab.
+PLAN (a JSON file) is {scratch, resources}. A test to run is a line of JSON on stdin, {name, test,
+build, slow}; what came of it one on stdout, {status, seconds, reason, boots}. The outer end
+(machine.py) starts it on the machine itself or inside a lab.
 """
 import json
 import os
@@ -38,7 +38,6 @@ class Running:
         self.name, self.start = item["name"], time.monotonic()
         self.limit = test.timeout * item.get("slow", 1)
         self.deadline, self.asked = self.start + self.limit, False
-        self.alone = test.alone
         self.dir = tempfile.mkdtemp(prefix="minivmm-test.", dir=plan.get("scratch"))
         path = log_path(logs, self.name)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -60,14 +59,17 @@ class Running:
         os.write(result, json.dumps(outcome).encode())
         os._exit(0)
 
-    def late(self, now):
-        """Time is up: first its own process is asked, then all of them are killed."""
-        below = harness.descendants(self.pid)
-        if not self.asked:
-            self.asked, self.deadline = True, now + GRACE
+    def wait(self):
+        """Until it is done. When time is up its own process is asked to end, then all are killed."""
+        while not select.select([self.result], [], [], max(0, self.deadline - time.monotonic()))[0]:
+            if self.asked:
+                self.kill()
+                return
+            self.asked, self.deadline = True, time.monotonic() + GRACE
             os.kill(self.pid, signal.SIGINT)
-            return
-        for pid in [*below, self.pid]:
+
+    def kill(self):
+        for pid in [*harness.descendants(self.pid), self.pid]:
             try:
                 os.kill(pid, signal.SIGKILL)
             except ProcessLookupError:
@@ -82,30 +84,16 @@ class Running:
         status, reason, boots = json.loads(data) if data else ("FAIL", "the test's process died", 0)
         if self.asked:
             status, reason = "FAIL", f"not done after {self.limit:g} s"
-        tell(end=self.name, status=status, seconds=seconds, reason=reason, boots=boots)
+        tell(status=status, seconds=seconds, reason=reason, boots=boots)
 
 
 def run(plan, logs):
     tests = {test.name: test for test in harness.load(pathlib.Path(harness.__file__).parent)}
-    todo = list(plan["items"])
-    running = []
-    while todo or running:
-        while todo and len(running) < plan["jobs"] and not any(r.alone for r in running):
-            test = tests[todo[0]["test"]]
-            if test.alone and running:
-                break
-            tell(start=todo[0]["name"])
-            running.append(Running(todo.pop(0), test, plan, logs))
-        now = time.monotonic()
-        left = max(0, min(r.deadline for r in running) - now)
-        ready, _, _ = select.select([r.result for r in running], [], [], left)
-        for r in [r for r in running if r.result in ready]:
-            running.remove(r)
-            r.finish()
-        now = time.monotonic()
-        for r in running:
-            if now >= r.deadline:
-                r.late(now)
+    for line in sys.stdin:
+        item = json.loads(line)
+        running = Running(item, tests[item["test"]], plan, logs)
+        running.wait()
+        running.finish()
 
 
 def main():
