@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Kernels boot, each with one processor and with four; the disk survives; the machine restarts and ends."""
+"""Kernels boot, each with one processor and with four, one with 64; the disk survives; the machine restarts and ends."""
 import os
 import subprocess
 
@@ -22,6 +22,14 @@ def kernel(t, kernel, cpus):
     stamps = ended.report["nanoseconds"]
     order = ["exec", "vm_created", "ram_ready", "daemons_ready", "first_kvm_run", "guest_init"]
     assert [stamps[k] for k in order] == sorted(stamps[k] for k in order), f"stamps out of order: {stamps}"
+
+
+@test(tags=["boot", "virtio"], needs=needs, timeout=200)
+def as_many_processors_as_there_can_be(t):
+    """One after another: woken all at once they spin, and 64 that share a lab's processor do so for minutes."""
+    words = "cpuhp.parallel=off -- verify cpus write=4M sync poweroff"
+    ended = guest.boot(t, cpus=64, cmdline=False, options=["--memory", "512M", "--append", words], timeout=300)
+    assert ended.said("cpus").startswith("64 online:")
 
 
 @test(tags=["boot", "blk"], needs=needs, timeout=200)
