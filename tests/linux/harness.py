@@ -26,6 +26,8 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 REGISTRY = []
+# Limits are written for an idle machine and a real KVM; the runner says how much slower it is here.
+SLOW = 1
 
 
 class Skip(Exception):
@@ -101,6 +103,7 @@ def is_listening(path):
 def wait_for_socket(path, process, timeout=30, atomic=False):
     """Until somebody listens on path, or process, who should, has ended. atomic: it listens first
     and gives the socket its path then, so that the path is all to wait for."""
+    timeout *= SLOW
     deadline = time.monotonic() + timeout
     ready_now = os.path.exists if atomic else is_listening
     with watch_directory(pathlib.Path(path).parent) as watch:
@@ -158,6 +161,7 @@ class Process:
     def expect(self, word, timeout=60, start=0):
         """Until the output from start on holds word; where it ends."""
         wanted = word.encode() if isinstance(word, str) else word
+        timeout *= SLOW
         deadline = time.monotonic() + timeout
         with self.changed:
             while True:
@@ -174,6 +178,7 @@ class Process:
 
     def wait(self, timeout=60):
         """The exit code (of a shell: 128 + n for signal n), when all output is collected."""
+        timeout *= SLOW
         try:
             code = self.child.wait(timeout)
         except subprocess.TimeoutExpired:
@@ -256,7 +261,7 @@ class Context:
         command = [str(word) for word in command]
         print(f"$ {' '.join(command)}", flush=True)
         try:
-            got = subprocess.run(command, input=stdin, capture_output=True, timeout=timeout, check=False, env=env)
+            got = subprocess.run(command, input=stdin, capture_output=True, timeout=timeout * SLOW, check=False, env=env)
         except subprocess.TimeoutExpired:
             raise AssertionError(f"{command[0]} does not end within {timeout} s") from None
         out, err = got.stdout.decode(errors="replace"), got.stderr.decode(errors="replace")

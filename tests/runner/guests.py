@@ -36,7 +36,7 @@ class Running:
 
     def __init__(self, item, test, plan, logs):
         self.name, self.start = item["name"], time.monotonic()
-        self.limit = test.timeout * item.get("slow", 1)
+        self.limit = test.timeout * item["slow"]
         self.deadline, self.asked = self.start + self.limit, False
         self.dir = tempfile.mkdtemp(prefix="minivmm-test.", dir=plan.get("scratch"))
         path = log_path(logs, self.name)
@@ -55,6 +55,7 @@ class Running:
         for fd, to in ((null, 0), (log, 1), (log, 2)):
             os.dup2(fd, to)
         sys.stdout = os.fdopen(1, "w", buffering=1, closefd=False)
+        harness.SLOW = item["slow"]
         outcome = harness.run_test(test, item["build"], plan["resources"], self.dir)
         os.write(result, json.dumps(outcome).encode())
         os._exit(0)
