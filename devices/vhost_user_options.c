@@ -54,12 +54,22 @@ static bool is_number(const char *word)
 	return *digits && !digits[strspn(digits, hex ? "0123456789abcdefABCDEF" : "0123456789")];
 }
 
-/* Whether the @len bytes at @text are one word (no doubled comma behind it) that names a type. */
+/* Of the first item; a doubled comma does not end it. */
+static size_t first_length(const char *text)
+{
+	size_t len = 0;
+
+	while (text[len] && (text[len] != ',' || text[len + 1] == ','))
+		len += text[len] == ',' ? 2 : 1;
+	return len;
+}
+
+/* Whether the @len bytes at @text are a word that names a type. */
 static bool is_type(const char *text, size_t len)
 {
 	char word[64];
 
-	if (len >= sizeof(word) || (text[len] && text[len + 1] == ','))
+	if (len >= sizeof(word))
 		return false;
 	memcpy(word, text, len);
 	word[len] = '\0';
@@ -74,21 +84,34 @@ static bool is_pair(const char *text, size_t len)
 	return eq && strcspn(text, "/.") > (size_t)(eq - text);
 }
 
+/* What begins with a socket's path, which has @len bytes. */
+static int parse_path(struct vhost_user_options *o, const char *text, size_t len, struct err *e)
+{
+	char *pair, known[128];
+	int r = text[len] ? keyval_parse(OPTION, text + len + 1, NULL, vhost_user_keys, o, e) : 0;
+
+	if (r)
+		return r;
+	if (o->socket || o->fd_given)
+		return err_set(e, -EINVAL, OPTION ": %.*s is neither a device type (%s) nor a virtio device"
+			       " number, so it is a socket's path; %s= gives another", (int)len, text,
+			       vu_device_type_list(known, sizeof(known)), o->socket ? "socket" : "fd");
+	if (asprintf(&pair, "socket=%.*s", (int)len, text) < 0)
+		return err_set(e, -ENOMEM, OPTION ": out of memory");
+	r = keyval_parse(OPTION, pair, NULL, vhost_user_keys, o, e);
+	free(pair);
+	return r;
+}
+
 static int parse_items(struct vhost_user_options *o, const char *text, struct err *e)
 {
-	size_t len = strcspn(text, ",");
-	char *pair;
-	int r;
+	size_t len = first_length(text);
 
 	if (is_type(text, len))
 		return keyval_parse(OPTION, text, "type", vhost_user_keys, o, e);
 	if (!len || is_pair(text, len))
 		return keyval_parse(OPTION, text, NULL, vhost_user_keys, o, e);
-	if (asprintf(&pair, "socket=%s", text) < 0)
-		return err_set(e, -ENOMEM, OPTION ": out of memory");
-	r = keyval_parse(OPTION, pair, NULL, vhost_user_keys, o, e);
-	free(pair);
-	return r;
+	return parse_path(o, text, len, e);
 }
 
 static int find_type(struct vhost_user_options *o, struct err *e)

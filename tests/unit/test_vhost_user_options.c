@@ -159,8 +159,10 @@ static void a_device_needs_one_way_to_its_daemon(void **state)
 	refused("26", "./26");
 	refused("rng,queue-size=8", "socket=PATH");
 	refused("blk,socket=s,fd=5", "give one");
-	refused("blk.sock,fd=5", "give one");
-	refused("blk.sock,socket=s", "twice");
+	refused("blk.sock,fd=5", "fd= gives another");
+	refused("blk.sock,socket=s", "socket= gives another");
+	refused("fs,socket=s", "fs is neither a device type (blk, rng, generic) nor");
+	refused("blk.sock,queues=2,socket=s,id=a", "blk.sock is neither");
 	refused("", "nothing");
 	refused(",socket=s", "nothing");
 	refused("blk,socket=", "needs a value");
