@@ -71,6 +71,25 @@ int vhost_user_connect(const char *path, struct err *e)
 	return fd_take(&fd);
 }
 
+int vhost_user_check_inherited(int fd, struct err *e)
+{
+	struct sockaddr_un peer;
+	socklen_t peer_len = sizeof(peer), type_len = sizeof(int), domain_len = sizeof(int);
+	int type = 0, domain = 0;
+
+	if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &type_len) ||
+	    getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &domain_len))
+		return err_set(e, -EBADF, "fd=%d is not an open socket: start minivmm with one that is"
+			       " connected to the daemon, or give socket=PATH", fd);
+	if (type != SOCK_STREAM || domain != AF_UNIX)
+		return err_set(e, -EPROTOTYPE, "fd=%d is not a Unix stream socket, so not a vhost-user"
+			       " daemon's", fd);
+	if (getpeername(fd, (struct sockaddr *)&peer, &peer_len))
+		return err_set(e, -ENOTCONN, "fd=%d is not connected: start minivmm with a socket that is"
+			       " connected to the daemon, or give socket=PATH", fd);
+	return 0;
+}
+
 /* Config space */
 
 /* The daemon's bytes with what the front end has to say put over them. */
@@ -310,10 +329,7 @@ void vhost_user_device_init(struct vhost_user_device *dev, const struct vhost_us
 	*dev = (struct vhost_user_device){ .options = o, .type = o->type, .machine = m,
 					   .bus = bus };
 	dev->work = (struct loop_job){ .run = work_run, .arg = dev };
-	if (o->id)
-		snprintf(dev->id, sizeof(dev->id), "%s", o->id);
-	else
-		snprintf(dev->id, sizeof(dev->id), "%s%u", o->type->name, o->number);
+	vhost_user_options_name(o, dev->id);
 	snprintf(dev->fd_name, sizeof(dev->fd_name), "fd %u", (unsigned)o->fd);
 }
 

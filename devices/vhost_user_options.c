@@ -227,6 +227,43 @@ int vhost_user_options_parse(struct vhost_user_options *o, const char *text, str
 	return r;
 }
 
+void vhost_user_options_name(const struct vhost_user_options *o,
+			     char ret_name[VHOST_USER_ID_MAX + 1])
+{
+	if (o->id)
+		snprintf(ret_name, VHOST_USER_ID_MAX + 1, "%s", o->id);
+	else
+		snprintf(ret_name, VHOST_USER_ID_MAX + 1, "%s%u", o->type->name, o->number);
+}
+
+static int check_pair(const struct vhost_user_options *a, const struct vhost_user_options *b,
+		      struct err *e)
+{
+	char name[VHOST_USER_ID_MAX + 1], other[VHOST_USER_ID_MAX + 1];
+
+	vhost_user_options_name(a, name);
+	vhost_user_options_name(b, other);
+	if (!strcmp(name, other))
+		return err_set(e, -EINVAL, OPTION ": two devices are named %s; give one another id=", name);
+	if (a->fd_given && b->fd_given && a->fd == b->fd)
+		return err_set(e, -EINVAL, OPTION ": fd=%" PRIu64 " is given to %s and %s; a device needs a"
+			       " connection of its own", a->fd, name, other);
+	return 0;
+}
+
+int vhost_user_options_check(const struct vhost_user_options *o, unsigned n, struct err *e)
+{
+	for (unsigned i = 0; i < n; i++) {
+		for (unsigned j = i + 1; j < n; j++) {
+			int r = check_pair(&o[i], &o[j], e);
+
+			if (r)
+				return r;
+		}
+	}
+	return 0;
+}
+
 void vhost_user_options_free(struct vhost_user_options *o)
 {
 	keyval_free(vhost_user_keys, o);

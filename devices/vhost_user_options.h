@@ -37,6 +37,12 @@ extern const struct keyval vhost_user_keys[];
 /* Parses and checks everything that can be known without the daemon; queue_size, config_size and
  * virtio_id have their defaults then. 0 or -EINVAL with @e; free either way. */
 int vhost_user_options_parse(struct vhost_user_options *o, const char *text, struct err *e);
+/* The device's name in messages: id, or type and number. */
+void vhost_user_options_name(const struct vhost_user_options *o,
+			     char ret_name[VHOST_USER_ID_MAX + 1]);
+/* Whether @n parsed devices, their numbers set, can be in one machine: no two have one name or one
+ * inherited socket. 0 or -EINVAL with @e. */
+int vhost_user_options_check(const struct vhost_user_options *o, unsigned n, struct err *e);
 /* Works on a zeroed struct, twice. */
 void vhost_user_options_free(struct vhost_user_options *o);
 

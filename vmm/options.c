@@ -118,6 +118,8 @@ static int check(struct options *o, struct err *e)
 		d->vcpus = (unsigned)o->cpus;
 	}
 	if (r == 0)
+		r = vhost_user_options_check(o->devices, o->n_devices, e);
+	if (r == 0)
 		r = mem_options_parse(&o->mem, o->mem_backend ? o->mem_backend : "shm", e);
 	return r;
 }

@@ -8,7 +8,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/fd.h"
@@ -73,6 +72,19 @@ static const struct machine_ops machine_ops = {
 	.wait_for_job = wait_for_job,
 };
 
+/* fd=N: sockets that whoever started us has connected. */
+static int check_inherited(struct vm *vm, struct err *e)
+{
+	for (unsigned i = 0; i < vm->options->n_devices; i++) {
+		const struct vhost_user_options *o = &vm->options->devices[i];
+		int r = o->fd_given ? vhost_user_check_inherited((int)o->fd, e) : 0;
+
+		if (r)
+			return err_prefix(e, r, "--vhost-user: ");
+	}
+	return 0;
+}
+
 static int init_report(struct vm *vm, struct err *e)
 {
 	return report_init(&vm->report, vm->options->boot_report, e);
@@ -136,25 +148,10 @@ static int init_platform(struct vm *vm, struct err *e)
 	return r;
 }
 
-/* fd=N: a socket that whoever started us has connected. */
-static int inherited(const struct vhost_user_options *o, struct err *e)
-{
-	int fd = (int)o->fd;
-	struct stat st;
-
-	if (fstat(fd, &st) < 0 || !S_ISSOCK(st.st_mode))
-		return err_set(e, -EBADF,
-			       "fd=%d is not an open socket: start minivmm with one that is "
-			       "connected to the daemon, or give socket=PATH",
-			       fd);
-	return fd;
-}
-
 static int connect_device(struct vm *vm, struct vhost_user_device *d, struct err *e)
 {
 	const struct vhost_user_options *o = d->options;
-	int sock =
-		o->fd_given ? inherited(o, e) : supervisor_connect(&vm->supervisor, o->number, e);
+	int sock = o->fd_given ? (int)o->fd : supervisor_connect(&vm->supervisor, o->number, e);
 
 	if (sock < 0)
 		return err_prefix(e, sock, "device %s: ", d->id);
@@ -301,6 +298,7 @@ static int confine_and_go(struct vm *vm, struct err *e)
 /* From nothing to the guest's first instruction. */
 /* clang-format off: a line a step */
 static int (*const boot_order[])(struct vm *vm, struct err *e) = {
+	check_inherited,	/* while every descriptor there is, is somebody else's */
 	init_report,
 	init_supervisor,	/* forked before there is anything to inherit */
 	init_loop,

@@ -142,6 +142,8 @@ def by_a_signal_while_a_daemon_is_silent(t):
     "memory": {"words": ["--memory", "2M"]},
     "socket": {"words": ["--vhost-user", "/nonexistent.sock"]},
     "fd": {"words": ["--vhost-user", "blk,fd=77"]},
+    # the first number that is free when the program starts: must not become a socket of its own
+    "own-fd": {"words": ["--vhost-user", "blk,fd=3"]},
     "report": {"words": ["--boot-report", "/nonexistent/report"]},
     "serial": {"words": ["--serial", "file=/nonexistent/serial"]},
     "initrd": {"words": ["--initrd", "/nonexistent"]},

@@ -374,6 +374,28 @@ static void a_path_too_long_for_a_socket_says_how_long_it_may_be(void **state)
 	cmocka_unit_test_setup_teardown(name, vhost_user_rig_setup, vhost_user_rig_teardown)
 #define PLACE(name) cmocka_unit_test_setup_teardown(name, place_setup, place_teardown)
 
+static void an_inherited_fd_is_a_connected_stream_socket(void **state)
+{
+	struct err e = { "" };
+	int stream[2], datagram[2], lone;
+
+	(void)state;
+	lone = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, stream), 0);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0, datagram), 0);
+
+	assert_int_equal(vhost_user_check_inherited(stream[0], &e), 0);
+	assert_int_equal(vhost_user_check_inherited(datagram[0], &e), -EPROTOTYPE);
+	assert_int_equal(vhost_user_check_inherited(lone, &e), -ENOTCONN);
+	assert_non_null(strstr(e.msg, "socket=PATH"));
+	close(stream[0]);
+	assert_int_equal(vhost_user_check_inherited(stream[0], &e), -EBADF);
+	close(stream[1]);
+	close(datagram[0]);
+	close(datagram[1]);
+	close(lone);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -401,6 +423,7 @@ int main(void)
 		PLACE(a_file_that_is_no_socket_says_so),
 		PLACE(a_datagram_socket_is_no_daemons),
 		cmocka_unit_test(a_path_too_long_for_a_socket_says_how_long_it_may_be),
+		cmocka_unit_test(an_inherited_fd_is_a_connected_stream_socket),
 	};
 
 	return cmocka_run_group_tests_name("vhost_user_device", tests, NULL, NULL);

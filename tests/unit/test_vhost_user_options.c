@@ -226,6 +226,31 @@ static void a_name_has_letters_that_fit_a_message(void **state)
 	assert_string_equal(parsed("blk.sock,id=disk-0_a.b")->id, "disk-0_a.b");
 }
 
+static void two_devices_have_neither_one_name_nor_one_socket(void **state)
+{
+	static const struct { const char *one, *other, *part; } rows[] = {
+		{ "rng,socket=a,id=x", "blk,socket=b,id=x", "named x" },
+		{ "blk,socket=a,id=blk1", "blk,socket=b", "named blk1" },
+		{ "rng,fd=7", "blk,fd=7", "fd=7" },
+		{ "blk,socket=a", "blk,socket=a", NULL },
+		{ "rng,fd=7", "rng,fd=8", NULL },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		struct vhost_user_options o[2];
+		struct err e = { "" };
+
+		assert_int_equal(vhost_user_options_parse(&o[0], rows[i].one, &e), 0);
+		assert_int_equal(vhost_user_options_parse(&o[1], rows[i].other, &e), 0);
+		o[1].number = 1;
+		assert_int_equal(vhost_user_options_check(o, 2, &e), rows[i].part ? -EINVAL : 0);
+		assert_true(!rows[i].part || strstr(e.msg, rows[i].part));
+		vhost_user_options_free(&o[0]);
+		vhost_user_options_free(&o[1]);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -245,6 +270,7 @@ int main(void)
 					  teardown),
 		cmocka_unit_test_teardown(an_unknown_key_names_the_known_ones, teardown),
 		cmocka_unit_test_teardown(a_name_has_letters_that_fit_a_message, teardown),
+		cmocka_unit_test(two_devices_have_neither_one_name_nor_one_socket),
 	};
 
 	return cmocka_run_group_tests_name("vhost_user_options", tests, NULL, NULL);
