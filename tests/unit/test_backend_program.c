@@ -10,6 +10,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -198,6 +199,24 @@ static void blk_file_and_read_only_are_understood(void **state)
 	daemon_stop(f, SIGTERM);
 }
 
+static void a_limit_on_file_sizes_is_an_error_of_the_request(void **state)
+{
+	const struct rlimit half = { DISK / 2, DISK / 2 };
+	struct daemon *f = *state;
+	int sock;
+
+	START(f, "blk", "--blk-file=disk", "--socket-path=socket");
+	sock = daemon_connect(f->socket);
+	daemon_drive(f, &sock);
+	assert_int_equal(prlimit(f->program.pid, RLIMIT_FSIZE, &half, NULL), 0);
+	assert_int_equal(daemon_blk_request(f, VIRTIO_BLK_T_OUT, DISK / 2 / 512, 512),
+			 VIRTIO_BLK_S_IOERR);
+	assert_int_equal(daemon_blk_request(f, VIRTIO_BLK_T_OUT, 0, 512), VIRTIO_BLK_S_OK);
+	kill(f->program.pid, SIGTERM);
+	assert_int_equal(daemon_finish(f), 0);
+	assert_non_null(strstr(f->program.err_text, "File too large"));
+}
+
 static void entropy_comes_through_the_filter(void **state)
 {
 	struct daemon *f = *state;
@@ -324,6 +343,7 @@ int main(void)
 		CASE(a_socket_path_is_served_until_sigterm),
 		CASE(sigint_ends_it_as_well_without_any_front_end),
 		CASE(blk_file_and_read_only_are_understood),
+		CASE(a_limit_on_file_sizes_is_an_error_of_the_request),
 		CASE(entropy_comes_through_the_filter),
 		CASE(a_dead_socket_is_replaced_and_a_live_one_is_not),
 		CASE(a_socket_that_is_not_its_own_is_left),

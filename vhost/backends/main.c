@@ -53,15 +53,9 @@ static void memory_vanished(int sig)
 /* So that no file of ours ever gets the number that lines are written to. */
 static int fill_standard_fds(struct err *e)
 {
-	int fd;
+	int r = fd_fill_standard();
 
-	do {
-		fd = open("/dev/null", O_RDWR);
-		if (fd < 0)
-			return err_sys(e, "/dev/null");
-	} while (fd <= STDERR_FILENO);
-	close(fd);
-	return 0;
+	return r ? err_set(e, r, "/dev/null: %s", strerror(-r)) : 0;
 }
 
 static void signalled(void *arg, uint32_t events)
@@ -89,6 +83,8 @@ static int watch_signals(struct program *p, struct err *e)
 	sigaddset(&set, SIGHUP);
 	sigaction(SIGBUS, &vanished, NULL);
 	signal(SIGPIPE, SIG_IGN);
+	/* Behind a limit on file sizes (RLIMIT_FSIZE) a write fails; it does not end the device. */
+	signal(SIGXFSZ, SIG_IGN);
 	sigprocmask(SIG_BLOCK, &set, NULL);
 	p->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 	if (p->signals < 0)
