@@ -121,7 +121,7 @@ static int write_cmdline(const struct loader *l, const struct place *p, const ch
 	if (len > l->cmdline_max)
 		return err_set(e, -E2BIG,
 			       "the command line has %zu bytes, kernel %s takes at most %" PRIu64
-			       ": shorten --append",
+			       ": shorten --cmdline or --append",
 			       len, l->kernel.path, l->cmdline_max);
 	return place_bytes(p, LAYOUT_CMDLINE, cmdline, len + 1, "the command line", e);
 }

@@ -159,8 +159,10 @@ int supervisor_start(struct supervisor *s, const char *const *sockets, unsigned 
 	fd_close(&pair[1]);
 	s->sock = pair[0];
 	if (s->pid < 0) {
-		supervisor_end(s);
-		return err_sys(e, "supervisor: fork");
+		int r = err_sys(e, "supervisor: fork");
+
+		fd_close(&s->sock);
+		return r;
 	}
 	return 0;
 }
