@@ -30,7 +30,8 @@ static int run(const struct options *o)
 		code = vm.exit_code;
 	if (e.msg[0])
 		log_error("%s", e.msg);
-	vm_fini(&vm);
+	if (vm_fini(&vm) && code == VM_EXIT_OK)
+		code = VM_EXIT_SETUP;
 	return code;
 }
 
@@ -42,8 +43,10 @@ int main(int argc, char **argv)
 
 	/* Threads here hardly allocate: no arena of 128 MiB address space for each. */
 	mallopt(M_ARENA_MAX, 1);
-	if (fd_fill_standard())
+	if (fd_fill_standard()) {
+		log_error("/dev/null: %s", strerror(errno));
 		return VM_EXIT_SETUP;
+	}
 	if (options_parse(&o, argc, argv, &e)) {
 		log_error("%s", e.msg);
 		options_fini(&o);

@@ -22,7 +22,7 @@ static_assert(sizeof(stamp_names) / sizeof(stamp_names[0]) == STAMPS, "every sta
 
 int report_init(struct report *r, const char *path, struct err *e)
 {
-	*r = (struct report){ .out = NULL };
+	*r = (struct report){ .path = path };
 	report_stamp(r, STAMP_EXEC);
 	if (!path)
 		return 0;
@@ -84,19 +84,23 @@ static void write_memory(const struct report *r, const struct guest_mem *m)
 		b->huge_size ? b->huge_size : b->page_size);
 }
 
-void report_write(struct report *r, const struct guest_mem *m, const struct vcpus *v, int exit_code)
+int report_write(struct report *r, const struct guest_mem *m, const struct vcpus *v, int exit_code)
 {
+	int error;
+
 	if (!r->out)
-		return;
+		return 0;
 	r->stamps[STAMP_FIRST_RUN] = v->first_run;
 	fputs("{\n", r->out);
 	write_stamps(r);
 	write_exits(r, v);
 	write_memory(r, m);
 	fprintf(r->out, "  \"cpus\": %u,\n  \"exit_code\": %d\n}\n", v->count, exit_code);
-	if (fflush(r->out) || ferror(r->out))
-		log_error("--boot-report: the file cannot be written: %s", strerror(errno));
+	error = fflush(r->out) || ferror(r->out) ? (errno ? errno : EIO) : 0;
 	if (r->out != stderr)
 		fclose(r->out);
 	r->out = NULL;
+	if (error)
+		log_error("--boot-report: %s cannot be written: %s", r->path, strerror(error));
+	return -error;
 }

@@ -19,6 +19,7 @@ enum report_stamp {
 
 struct report {
 	FILE *out;			/* NULL: nobody wants one */
+	const char *path;		/* borrowed */
 	uint64_t stamps[STAMPS];	/* clock_ns(); 0: did not happen */
 };
 
@@ -26,8 +27,9 @@ struct report {
 int report_init(struct report *r, const char *path, struct err *e);
 /* Any thread, under the device lock. The first call for a stamp counts. */
 void report_stamp(struct report *r, enum report_stamp s);
-/* Writes the object and closes. @exit_code is the program's. */
-void report_write(struct report *r, const struct guest_mem *m, const struct vcpus *v,
-		  int exit_code);
+/* Writes the object and closes. @exit_code is the program's. 0, or -errno, told, when it cannot be
+ * written. */
+int report_write(struct report *r, const struct guest_mem *m, const struct vcpus *v,
+		 int exit_code);
 
 #endif

@@ -75,7 +75,8 @@ int vm_init(struct vm *vm, const struct options *o, struct err *e);
 /* Runs the guest until it ends; returns the program's exit code. After vm_init succeeded, once. */
 int vm_run(struct vm *vm);
 /* Gives the terminal back, removes what has a name, ends the supervisor. The process must end then:
- * its vCPU threads are parked for good. Works on a failed vm_init. */
-void vm_fini(struct vm *vm);
+ * its vCPU threads are parked for good. Works on a failed vm_init. 0; or -errno, and told, when the
+ * boot report cannot be written. */
+int vm_fini(struct vm *vm);
 
 #endif

@@ -86,6 +86,8 @@ int vm_life_init(struct vm *vm, struct err *e)
 	/* Before any thread exists: all of them inherit it. */
 	pthread_sigmask(SIG_BLOCK, &set, NULL);
 	signal(SIGPIPE, SIG_IGN);
+	/* A limit on file sizes (RLIMIT_FSIZE) is an error like others, with a sentence. */
+	signal(SIGXFSZ, SIG_IGN);
 	sigaction(SIGBUS, &bus, NULL);
 	vm->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 	if (vm->signals < 0)
@@ -272,18 +274,21 @@ int vm_run(struct vm *vm)
 	return vm->exit_code;
 }
 
-void vm_fini(struct vm *vm)
+int vm_fini(struct vm *vm)
 {
+	int r = 0;
+
 	/* vCPUs must not go on while what they use is taken down: without the lock they park at
 	 * their next exit. */
 	if (vm->vcpus.filter || (vm->vcpus.vcpu && vm->vcpus.vcpu[0].started))
 		pthread_mutex_lock(&vm->machine.lock);
 	console_fini(&vm->console);
 	if (vm->vcpus.vcpu)
-		report_write(&vm->report, &vm->mem, &vm->vcpus, vm->exit_code);
+		r = report_write(&vm->report, &vm->mem, &vm->vcpus, vm->exit_code);
 	for (unsigned i = 0; i < vm->n_devices; i++)
 		vhost_user_device_fini(&vm->devices[i]);
 	guest_mem_unlink(&vm->mem);
 	guest_mem_discard(&vm->mem);
 	supervisor_end(&vm->supervisor);
+	return r;
 }

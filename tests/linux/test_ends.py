@@ -163,6 +163,26 @@ def set_up_that_fails(t, words, taken=False):
 
 
 @test(tags=["ends"], **EVERYWHERE)
+def a_report_that_cannot_be_written_is_told(t):
+    got = t.run(tiny_guest.command(t, HELLO + POWER_OFF, "--boot-report", "/dev/full"))
+    assert got.code == 1, f"ended with {got.code}"
+    assert "/dev/full cannot be written" in got.err
+    got = t.run(tiny_guest.command(t, HELLO + DEBUG_EXIT, "--boot-report", "/dev/full"))
+    assert got.code == 0x15 << 1 | 1, "the guest's own code is lost"
+
+
+@test(tags=["ends"], cases={
+    # of files: 4 KiB, so that what is not RAM is too large already; of descriptors: none to open
+    "files": {"limit": "-f 8", "says": "File too large"},
+    "descriptors": {"limit": "-n 3", "says": "Too many open files"}}, **EVERYWHERE)
+def limits_of_the_host_are_told(t, limit, says):
+    words = " ".join(str(word) for word in tiny_guest.command(t, HELLO + POWER_OFF))
+    got = t.run(["sh", "-c", f"ulimit {limit} && exec {words}"])
+    assert got.code == 1, f"ended with {got.code}"
+    assert got.err.startswith("minivmm: ") and got.err.count("\n") == 1 and says in got.err, "not one sentence"
+
+
+@test(tags=["ends"], **EVERYWHERE)
 def ignored_signals_stay_ignored(t):
     command = [str(word) for word in tiny_guest.command(t, HELLO + SPIN)]
     old = signal.signal(signal.SIGHUP, signal.SIG_IGN)
