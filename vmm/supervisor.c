@@ -126,6 +126,11 @@ static void supervise(struct state *s, enum seccomp_mode mode)
 	struct seccomp_filter *filter;
 	struct err e = { "" };
 
+	/* Of a connection that was handed over (fd=N), the daemon must see the end when the VMM
+	 * closes it; and what else was inherited is not this process's business. */
+	if (dup2(s->sock, STDERR_FILENO + 1) == STDERR_FILENO + 1)
+		s->sock = STDERR_FILENO + 1;
+	syscall(SYS_close_range, s->sock + 1, ~0u, 0);
 	/* A terminal's signals are meant for the VMM; this process ends when that one does. */
 	for (size_t i = 0; i < ARRAY_SIZE(ignored); i++)
 		signal(ignored[i], SIG_IGN);

@@ -163,6 +163,20 @@ def set_up_that_fails(t, words, taken=False):
 
 
 @test(tags=["ends"], **EVERYWHERE)
+def the_supervisor_keeps_no_descriptor_that_was_inherited(t):
+    read, write = os.pipe()
+    vmm = t.start("minivmm", tiny_guest.command(t, HELLO + SPIN), pass_fds=[write])
+    os.close(write)
+    vmm.expect("U")
+    supervisor, = descendants(vmm.pid)
+    held = {fd.name: os.readlink(fd) for fd in pathlib.Path(f"/proc/{supervisor}/fd").iterdir()}
+    assert len(held) == 4 and set("012") < set(held), f"it has {held}"
+    vmm.signal(signal.SIGTERM)
+    assert vmm.wait(20) == 143
+    os.close(read)
+
+
+@test(tags=["ends"], **EVERYWHERE)
 def a_report_that_cannot_be_written_is_told(t):
     got = t.run(tiny_guest.command(t, HELLO + POWER_OFF, "--boot-report", "/dev/full"))
     assert got.code == 1, f"ended with {got.code}"
