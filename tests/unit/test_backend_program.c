@@ -100,6 +100,8 @@ static void capabilities_are_the_specification_s_words(void **state)
 	assert_int_equal(RUN(f, "blk", "--print-capabilities"), 0);
 	assert_string_equal(f->program.out_text, "{\n  \"type\": \"block\",\n  \"features\": [\n"
 					 "    \"read-only\",\n    \"blk-file\"\n  ]\n}\n");
+	assert_int_equal(RUN(f, "blk", "--no-such", "word", "--print-capabilities", "--fd=x"), 0);
+	assert_non_null(strstr(f->program.out_text, "block"));
 	assert_int_equal(RUN(f, "rng", "--print-capabilities"), 0);
 	assert_string_equal(f->program.out_text, "{\n  \"type\": \"rng\"\n}\n");
 	assert_string_equal(f->program.err_text, "");

@@ -148,8 +148,7 @@ static int take_option(struct options *o, enum option_id id, const char *value, 
 		r = uint_parse("--fd", value, 0, 1 << 20, &n, e);
 		o->fd = r ? -1 : (int)n;
 		return r;
-	case OPT_PRINT_CAPABILITIES:
-		o->print_capabilities = true;
+	case OPT_PRINT_CAPABILITIES: /* seen before all others */
 		return 0;
 	case OPT_SECCOMP:
 		return take_seccomp(o, value, e);
@@ -266,7 +265,10 @@ int options_parse(struct options *o, int argc, char **argv, struct err *e)
 		r = parse_type(o, argv[1], e);
 		first = 2;
 	}
-	if (!r)
+	/* "Backend program conventions": other options and arguments are ignored then. */
+	for (int i = first; i < argc; i++)
+		o->print_capabilities |= !strcmp(argv[i], "--print-capabilities");
+	if (!r && !o->print_capabilities)
 		r = parse_words(o, argc, argv, first, e);
 	return r ? r : check(o, e);
 }
