@@ -94,6 +94,7 @@ static int create_huge(const struct mem_options *o, const uint64_t *sizes, unsig
 
 	if (r == 0) {
 		b->kind = "shm (private huge tmpfs)";
+		b->own_mount = true;
 		return 0;
 	}
 	if (o->thp == MEM_THP_ON)

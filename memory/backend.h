@@ -22,6 +22,7 @@ struct mem_backing {
 	char note[512];		/* why thp=auto got no huge pages; empty for nothing to say */
 	char *unlink_name;	/* shm object name to remove at the end, NULL for none; owned */
 	bool created;		/* the file did not exist before */
+	bool own_mount;		/* the objects' file system is theirs alone and has room for all */
 };
 
 struct mem_backend {

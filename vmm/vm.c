@@ -267,6 +267,13 @@ static int init_vcpus(struct vm *vm, struct err *e)
 	return r;
 }
 
+static int watch_memory(struct vm *vm, struct err *e)
+{
+	(void)e;
+	starvation_watch(&vm->starvation, &vm->mem, &vm->loop);
+	return 0;
+}
+
 static int start_console(struct vm *vm, struct err *e)
 {
 	return console_start(&vm->console, e);
@@ -314,6 +321,7 @@ static int (*const boot_order[])(struct vm *vm, struct err *e) = {
 	init_vcpus,
 	boot,
 	init_sandbox,
+	watch_memory,
 	start_console,
 	start_vcpus,
 	confine_and_go,

@@ -17,6 +17,7 @@
 #include "devices/platform.h"
 #include "devices/serial.h"
 #include "devices/vhost_user_device.h"
+#include "memory/starvation.h"
 #include "vmm/arch_x86.h"
 #include "vmm/console.h"
 #include "vmm/desc.h"
@@ -46,6 +47,7 @@ struct vm {
 	struct loop loop;
 	struct kvm kvm;
 	struct guest_mem mem;
+	struct starvation starvation;
 	struct machine machine;
 	struct pci_bus pci;
 	struct serial serial;

@@ -157,13 +157,11 @@ void vm_life_first_byte(void *arg)
 
 /* --- crash --- */
 
-static void crash(struct vm *vm, const struct vcpu *c)
+/* @trouble, or 0: what is wrong with RAM; @why has the sentence. */
+static void crash(struct vm *vm, const struct vcpu *c, int trouble, const struct err *why)
 {
-	struct err e = { "" };
-	int r = c->stop.kind == EXIT_FAULT ? guest_mem_trouble(&vm->mem, &e) : 0;
-
-	if (r == -ENOSPC || r == -ENOMEM) {
-		log_error("%s", e.msg);
+	if (trouble == -ENOSPC || trouble == -ENOMEM) {
+		log_error("%s", why->msg);
 		end(vm, VM_EXIT_MEMORY);
 		return;
 	}
@@ -173,7 +171,7 @@ static void crash(struct vm *vm, const struct vcpu *c)
 		log_error("the guest crashed: triple fault on vCPU %u", c->index);
 	else if (c->stop.kind == EXIT_FAULT)
 		log_error("the guest crashed: vCPU %u touched memory that is no longer there%s%s",
-			  c->index, e.msg[0] ? ": " : "", e.msg);
+			  c->index, why->msg[0] ? ": " : "", why->msg);
 	else if (c->stop.error)
 		log_error("KVM cannot run vCPU %u: %s", c->index, strerror(c->stop.error));
 	else
@@ -189,6 +187,7 @@ static void restart(struct vm *vm)
 {
 	struct err e = { "" };
 
+	starvation_lift(&vm->starvation);
 	pci_bus_reset(&vm->pci);
 	if (kvm_reset_irqchip(&vm->kvm, &e) || vm_life_load(vm, true, &e) ||
 	    vm_life_boot(vm, true, &e)) {
@@ -225,16 +224,28 @@ static void reset(struct vm *vm)
 void vm_life_parked(void *arg)
 {
 	struct vm *vm = arg;
+	bool go_on = false;
 
 	if (vm->ended)
 		return;
-	for (unsigned i = 0; i < vm->vcpus.count; i++) {
-		/* A guest that asked for a reset may run into anything until it is parked. */
-		if (vm->vcpus.vcpu[i].stop.stopped && !vm->reset_wanted) {
-			crash(vm, &vm->vcpus.vcpu[i]);
+	/* A guest that asked for a reset may run into anything until it is parked. */
+	for (unsigned i = 0; i < vm->vcpus.count && !vm->reset_wanted; i++) {
+		const struct vcpu *c = &vm->vcpus.vcpu[i];
+		struct err e = { "" };
+		int r = 0;
+
+		if (!c->stop.stopped)
+			continue;
+		if (c->stop.kind == EXIT_FAULT)
+			r = starvation_judge(&vm->starvation, &e);
+		if (r != -EAGAIN) {
+			crash(vm, c, r, &e);
 			return;
 		}
+		go_on = true;
 	}
+	if (go_on)
+		vcpus_resume(&vm->vcpus);
 	if (vm->reset_wanted && vm->vcpus.parked == vm->vcpus.count && !vm->devices_resetting)
 		reset(vm);
 }

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Guest RAM: where it lies, who else has it, and what happens when there is not enough of it."""
+import contextlib
 import os
 import pathlib
 import re
 import stat
+import time
 
 import guest
 from harness import test
@@ -70,6 +72,74 @@ def named_object_is_there_and_goes(t):
     vmm.signal(15)
     assert vmm.wait(20) == 143
     assert not path.exists()
+
+
+def room_in_shm():
+    info = os.statvfs("/dev/shm")
+    return info.f_bavail * info.f_frsize
+
+
+@contextlib.contextmanager
+def hog(size):
+    """Takes that much of /dev/shm."""
+    path = pathlib.Path(f"/dev/shm/hog.{os.getpid()}")
+    try:
+        with open(path, "wb") as file:
+            os.posix_fallocate(file.fileno(), 0, size)
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def shm_of(size):
+    before = guest.resize_shm(size)
+    try:
+        yield
+    finally:
+        guest.resize_shm(before)
+
+
+@test(tags=["memory"], needs=needs, alone=True, cases={"1": {"cpus": 1}, "4": {"cpus": 4}})
+def exhausted_shm_has_its_exit_code(t, cpus):
+    """There is less than the guest was promised: a warning, and when it uses it a sentence and 3, not a crash."""
+    with shm_of(512 << 20), hog(384 << 20):
+        machine = guest.Guest(t, verbs="fill=200M poweroff", options=["--mem-backend", "shm,thp=off"], cpus=cpus)
+        ended = machine.run()
+    assert ended.code == 3, f"minivmm ended with {ended.code}"
+    said = [line for line in ended.console.splitlines() if line.startswith("minivmm: ")]
+    assert len(said) == 2, f"not one warning and one sentence: {said}"
+    assert "warning" in said[0] and "is full and the guest needs more" in said[1], said
+
+
+def wait_for_guard(vmm, wanted):
+    """Until what RAM lacks is inaccessible to the VMM, or is so no longer."""
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        maps = pathlib.Path(f"/proc/{vmm.pid}/maps").read_text().splitlines()
+        if any(" ---s " in line and "/dev/shm/" in line for line in maps) == wanted:
+            return
+        assert vmm.poll() is None, "minivmm has ended"
+        time.sleep(0.05)
+    raise AssertionError(f"RAM is {'not ' if wanted else ''}guarded")
+
+
+@test(tags=["memory"], needs=needs, alone=True)
+def full_shm_ends_no_guest_that_has_its_ram(t):
+    """While others fill /dev/shm the guest runs on with what it has, and goes on to more when there is room again."""
+    with shm_of(512 << 20):
+        machine = guest.Guest(t, verbs="fill=64M sleep=12000 fill=160M poweroff",
+                              options=["--mem-backend", "shm,thp=off"])
+        vmm = machine.start()
+        vmm.expect("minivmm-init: fill")
+        with hog(room_in_shm()):
+            wait_for_guard(vmm, True)
+            assert room_in_shm() == 0, "the guest did not fill /dev/shm"
+            time.sleep(2)
+        wait_for_guard(vmm, False)
+        ended = machine.wait()
+    assert ended.code == 0, f"minivmm ended with {ended.code}"
+    assert ended.console.count("minivmm-init: fill") >= 2
 
 
 @test(tags=["memory"], needs=needs, alone=True)
