@@ -99,6 +99,7 @@ static bool is_refused(uint8_t *host, uint64_t page)
 static void guard(struct starvation *s, bool is_tmpfs)
 {
 	const uint64_t page = s->mem->backing.page_size;
+	const int allowed = is_tmpfs ? PROT_NONE : PROT_READ;
 
 	starvation_lift(s);
 	/* First: what comes between here and the walk must be a difference later. */
@@ -110,7 +111,7 @@ static void guard(struct starvation *s, bool is_tmpfs)
 		while (find_hole(g, page, end, &start, &end)) {
 			if (!is_tmpfs && !s->guarded && !is_refused(g->host + start, page))
 				return;
-			if (mprotect(g->host + start, end - start, is_tmpfs ? PROT_NONE : PROT_READ))
+			if (mprotect(g->host + start, end - start, allowed))
 				return;
 			s->guarded = true;
 		}

@@ -272,6 +272,8 @@ def stopped_and_continued_the_terminal_is_given_and_taken(t):
 @test(tags=["ends", "memory"], cases={
     # prealloc=off, and a mount that is large enough but has not the room
     "guest": {"code": touch(0x400000, 48 << 20) + POWER_OFF, "room": "8M"},
+    # sti first: KVM sends the fault to a worker and does not hear of its failure
+    "interrupts": {"code": b"\xfb" + touch(0x400000, 48 << 20) + POWER_OFF, "room": "8M"},
     "loader": {"code": HELLO + POWER_OFF, "room": "8K"}}, timeout=60)
 def memory_that_runs_out_has_its_own_code(t, code, room):
     hog = f"head -c $((64*1024*1024 - {room[:-1]}*{1024 if room[-1] == 'K' else 1048576})) /dev/zero > /dev/shm/hog"

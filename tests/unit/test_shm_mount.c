@@ -11,16 +11,13 @@
 #include <cmocka.h>
 
 #include <errno.h>
-#include <fcntl.h>
-#include <sched.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/mount.h>
 #include <unistd.h>
 
 #include "tests/unit/ram.h"
+#include "tests/unit/small_shm.h"
 
 /* Starts RAM with standard error kept in @text. */
 static int try_ram_logged(struct guest_mem *m, const char *option, uint64_t size, struct err *e,
@@ -37,16 +34,6 @@ static int try_ram_logged(struct guest_mem *m, const char *option, uint64_t size
 	text[n > 0 ? n : 0] = '\0';
 	close(log);
 	return r;
-}
-
-/* Takes @size bytes of /dev/shm until the fd is closed. */
-static int take_room(uint64_t size)
-{
-	int fd = open("/dev/shm", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-
-	assert_true(fd >= 0);
-	assert_int_equal(fallocate(fd, 0, 0, (off_t)size), 0);
-	return fd;
 }
 
 static void more_than_the_mount_holds_is_refused_with_the_way_out(void **state)
@@ -105,7 +92,7 @@ static void what_just_fits_is_taken_in_silence(void **state)
 
 static void more_than_is_free_is_warned_of(void **state)
 {
-	int hog = take_room(MIB(4));
+	int hog = small_shm_take(MIB(4));
 	struct guest_mem m;
 	struct err e;
 	char log[512];
@@ -126,7 +113,7 @@ static void a_mount_that_runs_full_is_told_from_other_trouble(void **state)
 	(void)state;
 	assert_int_equal(ram_try(&m, "shm,thp=off", MIB(6), &e), 0);
 	assert_int_equal(guest_mem_trouble(&m, &e), 0);
-	hog = take_room(MIB(8));
+	hog = small_shm_take(MIB(8));
 	assert_int_equal(guest_mem_trouble(&m, &e), -ENOSPC);
 	assert_non_null(strstr(e.msg, "is full and the guest needs more"));
 	close(hog);
@@ -136,7 +123,7 @@ static void a_mount_that_runs_full_is_told_from_other_trouble(void **state)
 
 static void prealloc_on_a_full_mount_is_an_error_not_a_signal(void **state)
 {
-	int hog = take_room(MIB(4));
+	int hog = small_shm_take(MIB(4));
 	struct guest_mem m;
 	struct err e;
 	char log[512];
@@ -147,26 +134,6 @@ static void prealloc_on_a_full_mount_is_an_error_not_a_signal(void **state)
 	assert_int_equal(try_ram_logged(&m, "shm,name=/ram,prealloc=on", MIB(6), &e, log), -ENOSPC);
 	assert_int_equal(access("/dev/shm/ram", F_OK), -1);
 	close(hog);
-}
-
-static bool small_mount(void)
-{
-	char map[64];
-	int fd;
-
-	if (unshare(CLONE_NEWNS) < 0) {
-		unsigned uid = getuid();
-
-		if (unshare(CLONE_NEWUSER | CLONE_NEWNS) < 0)
-			return false;
-		fd = open("/proc/self/uid_map", O_WRONLY | O_CLOEXEC);
-		snprintf(map, sizeof(map), "%u %u 1", uid, uid);
-		if (fd < 0 || write(fd, map, strlen(map)) < 0)
-			return false;
-		close(fd);
-	}
-	return mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0 &&
-	       mount("small", "/dev/shm", "tmpfs", 0, "size=8m,huge=never") == 0;
 }
 
 int main(void)
@@ -182,14 +149,7 @@ int main(void)
 		cmocka_unit_test(prealloc_on_a_full_mount_is_an_error_not_a_signal),
 	};
 
-	if (!small_mount()) {
-		fprintf(stderr, "SKIPPED: no mount namespace with a tmpfs of its own: %s\n",
-			strerror(errno));
-		if (!getenv("CMOCKA_MESSAGE_OUTPUT"))
-			return 77;
-		/* TAP's way to say 77. */
-		puts("1..0 # SKIP no mount namespace with a tmpfs of its own");
-		return 0;
-	}
+	if (!small_shm_mount())
+		return small_shm_skip();
 	return cmocka_run_group_tests_name("shm_mount", tests, NULL, NULL);
 }
