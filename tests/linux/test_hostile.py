@@ -126,9 +126,8 @@ def linux(t, scripts):
 def devices_that_do_not_start_are_broken_and_nothing_else(t):
     vmm = linux(t, START.values())
     vmm.expect("minivmm-init: sleep-forever", guest.SECONDS)
-    time.sleep(12)      # the silent one's deadline
-    for n, name in enumerate(START):
-        assert f"device bad{n} (socket " in vmm.text, f"nothing was said of {name}"
+    for n in range(len(START)):
+        vmm.expect(f"device bad{n} (socket ")
     assert vmm.stop() == 143
 
 

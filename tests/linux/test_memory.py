@@ -5,10 +5,11 @@ import os
 import pathlib
 import re
 import stat
+import subprocess
 import time
 
 import guest
-from harness import test
+from harness import SLOW, test
 
 GIB = 1 << 30
 PAGE = 4096
@@ -114,7 +115,7 @@ def exhausted_shm_has_its_exit_code(t, cpus):
 
 def wait_for_guard(vmm, wanted):
     """Until what RAM lacks is inaccessible to the VMM, or is so no longer."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 20 * SLOW
     while time.monotonic() < deadline:
         maps = pathlib.Path(f"/proc/{vmm.pid}/maps").read_text().splitlines()
         if any(" ---s " in line and "/dev/shm/" in line for line in maps) == wanted:
@@ -128,15 +129,18 @@ def wait_for_guard(vmm, wanted):
 def full_shm_ends_no_guest_that_has_its_ram(t):
     """While others fill /dev/shm the guest runs on with what it has, and goes on to more when there is room again."""
     with shm_of(512 << 20):
-        machine = guest.Guest(t, verbs="fill=24M sleep=8000 fill=80M poweroff",
+        machine = guest.Guest(t, verbs="fill=24M read-line read-line fill=80M poweroff",
                               options=["--mem-backend", "shm,thp=off"])
-        vmm = machine.start()
-        vmm.expect("minivmm-init: fill:")
+        vmm = machine.start(stdin=subprocess.PIPE)
+        vmm.expect("minivmm-init: read-line: type a line")
         with hog(room_in_shm()):
             wait_for_guard(vmm, True)
             assert room_in_shm() == 0, "the guest did not fill /dev/shm"
-            time.sleep(2)
+            vmm.send(b"while it is full\n")
+            at = vmm.expect("minivmm-init: read-line: while it is full")
+            vmm.expect("minivmm-init: read-line: type a line", start=at)
         wait_for_guard(vmm, False)
+        vmm.send(b"when it is not\n")
         ended = machine.wait()
     assert ended.code == 0, f"minivmm ended with {ended.code}"
     assert ended.console.count("minivmm-init: fill:") == 2
