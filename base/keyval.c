@@ -142,10 +142,10 @@ static int set_value(const char *option, const struct keyval *k, const char *val
 			return err_set(e, -EINVAL, "%s is given twice", what);
 		*given = true;
 	}
+	if (!*value && k->type != KEYVAL_REFUSED)
+		return err_set(e, -EINVAL, "%s needs a value", what);
 	switch (k->type) {
 	case KEYVAL_STRING:
-		if (!*value)
-			return err_set(e, -EINVAL, "%s needs a value", what);
 		if (*(char **)field)
 			return err_set(e, -EINVAL, "%s is given twice", what);
 		*(char **)field = strdup(value);

@@ -186,9 +186,9 @@ def a_report_that_cannot_be_written_is_told(t):
 
 
 @test(tags=["ends"], cases={
-    # of files: 4 KiB, so that what is not RAM is too large already; of descriptors: none to open
+    # of files: 4 KiB, so that what is not RAM is too large already; of descriptors: one to open
     "files": {"limit": "-f 8", "says": "File too large"},
-    "descriptors": {"limit": "-n 3", "says": "Too many open files"}}, **EVERYWHERE)
+    "descriptors": {"limit": "-n 4", "says": "Too many open files"}}, **EVERYWHERE)
 def limits_of_the_host_are_told(t, limit, says):
     words = " ".join(str(word) for word in tiny_guest.command(t, HELLO + POWER_OFF))
     got = t.run(["sh", "-c", f"ulimit {limit} && exec {words}"])

@@ -127,6 +127,7 @@ static void a_bad_option_value_is_named_with_the_way_out(void **state)
 		{ "x,", "--sample: there is nothing between two commas or at an end" },
 		{ "x,,", NULL },
 		{ "x,color=blue", "--sample: color: blue is none of red, green" },
+		{ "x,color=", "--sample: color needs a value" },
 		{ "x,on=maybe", "--sample: on: maybe is neither on nor off" },
 		{ "x,count=10", "--sample: count: 10 is outside 1 to 9" },
 		{ "x,count=1x", "--sample: count: 1x is not a number from 1 to 9" },
