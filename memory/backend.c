@@ -2,15 +2,15 @@
 #include "memory/backend.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
 #include "base/fd.h"
 #include "base/keyval.h"
 #include "memory/shm.h"
+#include "memory/shm_named.h"
 #include "memory/thp.h"
 
 int mem_backend_check_pages(const uint64_t *sizes, unsigned count, uint64_t page, struct err *e)
@@ -68,21 +68,22 @@ static uint64_t sum(const uint64_t *sizes, unsigned count)
 	return total;
 }
 
-static int create_named(const struct mem_options *o, const uint64_t *sizes, int *ret_fds,
-			struct mem_backing *b, struct err *e)
+int mem_named_create(const struct mem_options *o, int named, uint64_t size, int *ret_fd,
+		     struct mem_backing *b, struct err *e)
 {
-	char *name = strdup(o->name);
+	autoclose int fd = fcntl(named, F_DUPFD_CLOEXEC, 0);
 	int r;
 
-	if (!name)
-		return err_set(e, -ENOMEM, "guest RAM: out of memory");
-	r = shm_object_create(name, sizes[0], sizes[0], ret_fds, e);
-	if (r) {
-		free(name);
+	if (fd < 0)
+		return err_sys(e, "guest RAM: a second fd of its object");
+	r = mem_backend_check_fsize(size, e);
+	r = r ? r : shm_object_set_size(fd, size, size, e);
+	r = r ? r : shm_named_link(fd, o->name, e);
+	if (r)
 		return r;
-	}
 	b->kind = "shm (named)";
-	b->unlink_name = name;
+	b->page_size = (uint64_t)sysconf(_SC_PAGESIZE);
+	*ret_fd = fd_take(&fd);
 	return 0;
 }
 
@@ -115,8 +116,6 @@ static int shm_create(const struct mem_options *o, const uint64_t *sizes, unsign
 	b->page_size = (uint64_t)sysconf(_SC_PAGESIZE);
 	for (unsigned i = 0; i < count && r == 0; i++)
 		r = mem_backend_check_fsize(sizes[i], e);
-	if (r == 0 && o->name)
-		return create_named(o, sizes, ret_fds, b, e);
 	if (r == 0 && !fall_back)
 		r = create_huge(o, sizes, count, ret_fds, b, &fall_back, e);
 	if (r || !fall_back)
@@ -125,7 +124,7 @@ static int shm_create(const struct mem_options *o, const uint64_t *sizes, unsign
 	for (unsigned i = 0; i < count; i++)
 		ret_fds[i] = -1;
 	for (unsigned i = 0; i < count && r == 0; i++)
-		r = shm_object_create(NULL, sizes[i], i ? 0 : total, &ret_fds[i], e);
+		r = shm_object_create(sizes[i], i ? 0 : total, &ret_fds[i], e);
 	for (unsigned i = 0; r && i < count; i++)
 		fd_close(&ret_fds[i]);
 	return r;

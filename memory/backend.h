@@ -12,7 +12,7 @@
 #include "base/err.h"
 #include "memory/mem_options.h"
 
-/* What a backend got, for the boot report, the daemons' alignment and removal at exit. */
+/* What a backend got, for the boot report and the daemons' alignment. */
 struct mem_backing {
 	/* "shm", "shm (private huge tmpfs)", "shm (named)", "memfd", "memfd (hugetlb)", "file",
 	 * "file (hugetlb)" */
@@ -20,7 +20,6 @@ struct mem_backing {
 	uint64_t page_size;	/* offsets and sizes are multiples; 4 KiB but for hugetlb */
 	uint64_t huge_size;	/* of pages RAM was measured to get beyond page_size; else 0 */
 	char note[512];		/* why thp=auto got no huge pages; empty for nothing to say */
-	char *unlink_name;	/* shm object name to remove at the end, NULL for none; owned */
 	bool created;		/* the file did not exist before */
 	bool own_mount;		/* the objects' file system is theirs alone and has room for all */
 };
@@ -45,6 +44,14 @@ int mem_memfd_create(const struct mem_options *o, const uint64_t *sizes, unsigne
 		     int *ret_fds, struct mem_backing *b, struct err *e);
 int mem_file_create(const struct mem_options *o, const uint64_t *sizes, unsigned count,
 		    int *ret_fds, struct mem_backing *b, struct err *e);
+
+/*
+ * In the place of the row's create for a shm object with a name: makes all of RAM, @size bytes, of
+ * @named, borrowed and from shm_named_create, and then links o->name to it. 0 with *@ret_fd the
+ * caller's and @b filled, or -errno with @e; -EEXIST when the name is taken.
+ */
+int mem_named_create(const struct mem_options *o, int named, uint64_t size, int *ret_fd,
+		     struct mem_backing *b, struct err *e);
 
 /* For backends: whether every size is a multiple of @page. 0 or -EINVAL with @e. */
 int mem_backend_check_pages(const uint64_t *sizes, unsigned count, uint64_t page, struct err *e);

@@ -5,7 +5,6 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -19,7 +18,6 @@
 #include "memory/hugetlb.h"
 #include "memory/numa.h"
 #include "memory/prealloc.h"
-#include "memory/shm.h"
 #include "memory/thp.h"
 
 int guest_mem_check_size(uint64_t size, struct err *e)
@@ -68,7 +66,8 @@ static void lay_out(struct guest_mem *m, uint64_t size)
 	}
 }
 
-static int create_objects(struct guest_mem *m, const struct mem_options *o, struct err *e)
+static int create_objects(struct guest_mem *m, const struct mem_options *o, int named,
+			  struct err *e)
 {
 	const struct mem_backend *backend = mem_backend_get(o->kind);
 	bool one = backend->is_one_object(o);
@@ -80,7 +79,10 @@ static int create_objects(struct guest_mem *m, const struct mem_options *o, stru
 		sizes[i] = m->regions[i].size;
 	if (one)
 		sizes[0] = m->size;
-	r = backend->create(o, sizes, one ? 1 : m->count, fds, &m->backing, e);
+	if (o->name)
+		r = mem_named_create(o, named, sizes[0], fds, &m->backing, e);
+	else
+		r = backend->create(o, sizes, one ? 1 : m->count, fds, &m->backing, e);
 	if (r)
 		return r;
 	for (unsigned i = 0; i < m->count; i++) {
@@ -200,7 +202,8 @@ static void warn_of_host_size(const struct guest_mem *m)
 			 size_format(m->size, buf), have >> 20);
 }
 
-int guest_mem_init(struct guest_mem *m, const struct mem_options *o, uint64_t size, struct err *e)
+int guest_mem_init(struct guest_mem *m, const struct mem_options *o, int named, uint64_t size,
+		   struct err *e)
 {
 	int r;
 
@@ -210,7 +213,7 @@ int guest_mem_init(struct guest_mem *m, const struct mem_options *o, uint64_t si
 	if (r)
 		return r;
 	lay_out(m, size);
-	r = create_objects(m, o, e);
+	r = create_objects(m, o, named, e);
 	for (unsigned i = 0; i < m->count && r == 0; i++)
 		r = map_region(&m->regions[i], m, o, e);
 	r = r ? r : measure_huge(m, o, e);
@@ -229,12 +232,7 @@ int guest_mem_init(struct guest_mem *m, const struct mem_options *o, uint64_t si
 
 void guest_mem_fini(struct guest_mem *m)
 {
-	char *name = m->backing.unlink_name;
-
-	guest_mem_unlink(m);
 	guest_mem_discard(m);
-	m->backing.unlink_name = NULL;
-	free(name);
 	for (unsigned i = 0; i < m->count; i++) {
 		struct mem_region *g = &m->regions[i];
 
@@ -245,14 +243,6 @@ void guest_mem_fini(struct guest_mem *m)
 	if (m->has_pool)
 		fd_close(&m->pool_fd);
 	*m = (struct guest_mem){ .pool_fd = -1 };
-}
-
-void guest_mem_unlink(const struct guest_mem *m)
-{
-	const char *name = m->backing.unlink_name;
-
-	if (name)
-		shm_object_remove(name, m->regions[0].fd);
 }
 
 void guest_mem_discard(const struct guest_mem *m)

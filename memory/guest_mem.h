@@ -37,7 +37,7 @@ struct guest_mem {
 	struct mem_region regions[MEM_REGIONS_MAX];
 	unsigned count;
 	uint64_t size;			/* of all regions */
-	struct mem_backing backing;	/* what was got: kind, page size, name to remove */
+	struct mem_backing backing;	/* what was got: kind, page size */
 	bool discard;			/* free the object's blocks at the end */
 	bool has_pool;			/* of hugetlb pages; their count of free ones is ... */
 	int pool_fd;			/* ... here; owned */
@@ -49,20 +49,16 @@ struct guest_mem {
  */
 int guest_mem_check_size(uint64_t size, struct err *e);
 /*
- * Allocates and maps @size bytes of RAM as @o (checked by mem_options_parse) says. What can be
+ * Allocates and maps @size bytes of RAM as @o (checked by mem_options_parse) says. With o->name it
+ * is made of @named, borrowed and from shm_named_create, which gets the name here, so who is to
+ * remove that (shm_named_unlink) must hold it by now, after a failure too; else -1. What can be
  * known now is said now: mount and free size of /dev/shm, huge pages, limits. Set-up, before
- * threads and filters. 0, or -errno with @e set and nothing left behind.
+ * threads and filters. 0, or -errno with @e set and nothing left behind but the name.
  */
-int guest_mem_init(struct guest_mem *m, const struct mem_options *o, uint64_t size, struct err *e);
-/* Unmaps, closes, removes a named object. Works on a zeroed or failed struct, twice. */
+int guest_mem_init(struct guest_mem *m, const struct mem_options *o, int named, uint64_t size,
+		   struct err *e);
+/* Unmaps, closes; a name stays. Works on a zeroed or failed struct, twice. */
 void guest_mem_fini(struct guest_mem *m);
-
-/*
- * Removes the name of a named object and nothing else; safe in a signal handler, and in a process
- * forked after guest_mem_init that outlives this one (it has the fd and the name). Harmless without
- * a name, after guest_mem_fini, and twice: a name that came to be another object's is left alone.
- */
-void guest_mem_unlink(const struct guest_mem *m);
 
 /* discard-data: frees what the file holds of RAM; its contents are lost. Harmless without. */
 void guest_mem_discard(const struct guest_mem *m);

@@ -8,7 +8,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <time.h>
 #include <unistd.h>
@@ -34,27 +33,6 @@ int shm_object_check_name(const char *name, struct err *e)
 		return err_set(e, -EINVAL,
 			       "--mem-backend: name: names that begin with " SHM_OBJECT_PREFIX
 			       " are kept for RAM without a name; choose another");
-	return 0;
-}
-
-static int open_named(const char *name, int *ret_fd, struct err *e)
-{
-	autoclose int fd = shm_open(name, O_RDWR | O_CREAT | O_EXCL, S_IRUSR | S_IWUSR);
-
-	if (fd < 0 && errno == EEXIST)
-		return err_set(
-			e, -EEXIST,
-			"guest RAM: the shm object %s exists already; choose another name= or, "
-			"when no machine uses it any more, remove it (rm /dev/shm%s)",
-			name, name);
-	if (fd < 0)
-		return err_sys(e, "guest RAM: cannot create the shm object %s", name);
-	if (fchmod(fd, S_IRUSR | S_IWUSR) < 0) {	/* whatever the umask says */
-		err_sys(e, "guest RAM: cannot set the mode of the shm object %s", name);
-		shm_unlink(name);
-		return -EPERM;
-	}
-	*ret_fd = fd_take(&fd);
 	return 0;
 }
 
@@ -112,32 +90,24 @@ static int check_room(int fd, uint64_t total, struct err *e)
 	return 0;
 }
 
-int shm_object_create(const char *name, uint64_t size, uint64_t total, int *ret_fd, struct err *e)
+int shm_object_set_size(int fd, uint64_t size, uint64_t total, struct err *e)
 {
-	autoclose int fd = -1;
-	int r = name ? open_named(name, &fd, e) : open_unnamed(&fd, e);
+	int r = check_room(fd, total, e);
 
-	if (r)
-		return r;
-	r = check_room(fd, total, e);
 	if (r == 0 && ftruncate(fd, (off_t)size) < 0)
 		r = err_sys(e,
 			    "guest RAM: cannot give the shm object its size of %" PRIu64 " bytes",
 			    size);
-	if (r) {
-		if (name)
-			shm_unlink(name);
-		return r;
-	}
-	*ret_fd = fd_take(&fd);
-	return 0;
+	return r;
 }
 
-void shm_object_remove(const char *name, int fd)
+int shm_object_create(uint64_t size, uint64_t total, int *ret_fd, struct err *e)
 {
-	struct stat st;
+	autoclose int fd = -1;
+	int r = open_unnamed(&fd, e);
 
-	if (fstat(fd, &st) == 0 && st.st_nlink == 0)
-		return;
-	shm_unlink(name);
+	r = r ? r : shm_object_set_size(fd, size, total, e);
+	if (r == 0)
+		*ret_fd = fd_take(&fd);
+	return r;
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * One POSIX shared memory object. shm.c is portable: it compiles with only
+ * One POSIX shared memory object, without a name. shm.c is portable: it compiles with only
  * _POSIX_C_SOURCE=200809L, and CI does so; keep this header free of anything else.
  */
 #ifndef MEMORY_SHM_H
@@ -17,19 +17,17 @@
 int shm_object_check_name(const char *name, struct err *e);
 
 /*
- * Makes an object of @size bytes. Without @name it has mode 0 and no name any more: nobody can open
- * it, only an fd that was passed on leads to it. With @name it has mode 0600 and keeps the name
- * until shm_object_remove. @total is what all objects together will hold, checked against the
- * mount: more than it can ever hold is refused, more than is free now is warned of on the log; 0:
- * not checked. 0 with *@ret_fd the caller's, or -errno with @e and nothing left behind.
+ * Makes an object of @size bytes. It has mode 0 and no name any more: nobody can open it, only an
+ * fd that was passed on leads to it. One that is to have a name is shm_named.h's. @total as below.
+ * 0 with *@ret_fd the caller's, or -errno with @e and nothing left behind.
  */
-int shm_object_create(const char *name, uint64_t size, uint64_t total, int *ret_fd, struct err *e);
+int shm_object_create(uint64_t size, uint64_t total, int *ret_fd, struct err *e);
 
 /*
- * Removes the name of @fd's object, unless somebody did so before: then the name is another's by
- * now. Only fstat(2), shm_unlink(3); safe in a signal handler with glibc and musl, where the latter
- * is a copy on the stack and unlink(2).
+ * Gives the object of @fd its size in bytes. @total is what all objects together will hold, checked
+ * against the mount: more than it can ever hold is refused, more than is free now is warned of on
+ * the log; 0: not checked. 0 or -errno with @e.
  */
-void shm_object_remove(const char *name, int fd);
+int shm_object_set_size(int fd, uint64_t size, uint64_t total, struct err *e);
 
 #endif

@@ -61,7 +61,6 @@ static const struct seccomp_rule loop_rules[] = {
 	{ SYS_brk, ANY },
 	{ SYS_fallocate, ANY },
 	{ SYS_getrandom, ANY },
-	{ SYS_unlink, ANY },
 	{ SYS_wait4, ANY },
 	{ SYS_tgkill, ANY },
 	{ SYS_kill, 1, SIGSTOP },

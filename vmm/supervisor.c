@@ -3,16 +3,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
-#include <stdio.h>
-#include <string.h>
 #include <sys/ioctl.h>
-#include <sys/mman.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <termios.h>
@@ -22,12 +17,13 @@
 #include "base/log.h"
 #include "base/range.h"
 #include "devices/vhost_user_device.h"
+#include "memory/shm_named.h"
 
-enum request { CONNECT, KEEP_SHM, GOODBYE };
+enum request { CONNECT, GOODBYE };
 
 struct message {
-	uint32_t request, index;
-	char name[NAME_MAX + 1]; /* KEEP_SHM */
+	uint32_t request;
+	uint32_t index;		/* CONNECT */
 };
 
 struct answer {
@@ -41,7 +37,10 @@ static const struct seccomp_rule rules[] = {
 	{ SYS_socket, 0, AF_UNIX },
 	{ SYS_setsockopt, 2, SO_SNDTIMEO },
 	{ SYS_connect, SECCOMP_ANY },
-	{ SYS_newfstatat, 0, (uint32_t)AT_FDCWD }, /* why a path cannot be connected to */
+	/* why a path cannot be connected to; whether a name still is our object's */
+	{ SYS_newfstatat, 0, (uint32_t)AT_FDCWD },
+	{ SYS_newfstatat, 3, AT_EMPTY_PATH },
+	{ SYS_fstat, SECCOMP_ANY },
 	{ SYS_close, SECCOMP_ANY },
 	{ SYS_unlink, SECCOMP_ANY },
 	{ SYS_write, SECCOMP_ANY },
@@ -49,12 +48,12 @@ static const struct seccomp_rule rules[] = {
 	{ SYS_ioctl, 1, TCGETS },
 };
 
-/* What the supervisor process itself knows. */
+/* What a supervisor process itself knows. */
 struct state {
-	int sock;
-	const char *const *sockets;
-	unsigned n_sockets;
-	char shm[NAME_MAX + 16]; /* path of the object to remove, "" for none */
+	int sock;	/* its end tells that whom this process serves is gone */
+	int line;	/* the other end of the spare's sock, held for that to see us; or -1 */
+	int shm;	/* the object whose name is to be removed, or -1 */
+	const struct supervisor_rights *rights;
 	struct termios terminal;
 	bool is_terminal;
 };
@@ -64,37 +63,19 @@ static void serve_connect(struct state *s, const struct message *m)
 	struct answer a = { .error = -EACCES };
 	autoclose int fd = -1;
 
-	if (m->index < s->n_sockets)
-		a.error = fd = vhost_user_connect(s->sockets[m->index], &a.why);
+	if (m->index < s->rights->n_sockets)
+		a.error = fd = vhost_user_connect(s->rights->sockets[m->index], &a.why);
 	if (fd >= 0)
 		a.error = 0;
 	if (fd_send(s->sock, &a, sizeof(a), &fd, fd >= 0) < 0)
 		log_error("supervisor: the VMM does not take its answer");
 }
 
-static void serve_keep(struct state *s, const struct message *m)
+/* Until everybody at the other end is gone. Whether one of them said goodbye. */
+static bool serve(struct state *s)
 {
-	struct answer a = { .error = 0 };
+	bool goodbye = false;
 
-	if (strnlen(m->name, sizeof(m->name)) == sizeof(m->name) || strchr(m->name, '/'))
-		a.error = -EINVAL;
-	else
-		snprintf(s->shm, sizeof(s->shm), "/dev/shm/%s", m->name);
-	if (fd_send(s->sock, &a, sizeof(a), NULL, 0) < 0)
-		log_error("supervisor: the VMM does not take its answer");
-}
-
-/* The VMM is gone and did not say goodbye. */
-static void clean_up(struct state *s)
-{
-	if (s->shm[0])
-		unlink(s->shm);
-	if (s->is_terminal)
-		tcsetattr(STDIN_FILENO, TCSANOW, &s->terminal);
-}
-
-static void serve(struct state *s)
-{
 	for (;;) {
 		int fds[FD_PASS_MAX];
 		struct message m;
@@ -103,19 +84,33 @@ static void serve(struct state *s)
 
 		while (nfds > 0)
 			fd_close(&fds[--nfds]);
-		if (n <= 0) {
-			clean_up(s);
-			return;
-		}
-		if (n != sizeof(m))
-			continue;
-		if (m.request == GOODBYE)
-			return;
-		if (m.request == CONNECT)
+		if (n <= 0)
+			return goodbye;
+		if (n == sizeof(m) && m.request == CONNECT)
 			serve_connect(s, &m);
-		else if (m.request == KEEP_SHM)
-			serve_keep(s, &m);
+		else if (n == sizeof(m) && m.request == GOODBYE)
+			goodbye = true;
 	}
+}
+
+/* Closes what was inherited, but for the standard descriptors and @kept, -1 among them or not. */
+static void keep_only(const int *kept, size_t n)
+{
+	int from = STDERR_FILENO + 1;
+
+	for (;;) {
+		int next = -1;
+
+		for (size_t i = 0; i < n; i++)
+			if (kept[i] >= from && (next < 0 || kept[i] < next))
+				next = kept[i];
+		if (next < 0)
+			break;
+		if (next > from)
+			syscall(SYS_close_range, from, next - 1, 0);
+		from = next + 1;
+	}
+	syscall(SYS_close_range, from, ~0u, 0);
 }
 
 static void supervise(struct state *s, enum seccomp_mode mode)
@@ -123,14 +118,14 @@ static void supervise(struct state *s, enum seccomp_mode mode)
 	static const int ignored[] = {
 		SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGPIPE, SIGTTOU, SIGTSTP
 	};
+	const int kept[] = { s->sock, s->line, s->shm };
 	struct seccomp_filter *filter;
 	struct err e = { "" };
+	bool goodbye;
 
 	/* Of a connection that was handed over (fd=N), the daemon must see the end when the VMM
 	 * closes it; and what else was inherited is not this process's business. */
-	if (dup2(s->sock, STDERR_FILENO + 1) == STDERR_FILENO + 1)
-		s->sock = STDERR_FILENO + 1;
-	syscall(SYS_close_range, s->sock + 1, ~0u, 0);
+	keep_only(kept, ARRAY_SIZE(kept));
 	/* A terminal's signals are meant for the VMM; this process ends when that one does. */
 	for (size_t i = 0; i < ARRAY_SIZE(ignored); i++)
 		signal(ignored[i], SIG_IGN);
@@ -140,36 +135,56 @@ static void supervise(struct state *s, enum seccomp_mode mode)
 		log_error("supervisor: %s", e.msg);
 		_exit(1);
 	}
-	serve(s);
+	goodbye = serve(s);
+	if (s->shm >= 0)
+		shm_named_unlink(s->shm, s->rights->shm_name);
+	if (s->is_terminal && !goodbye)
+		tcsetattr(STDIN_FILENO, TCSANOW, &s->terminal);
 	_exit(0);
 }
 
-int supervisor_start(struct supervisor *s, const char *const *sockets, unsigned n_sockets,
-		     enum seccomp_mode mode, struct err *e)
+static int start_one(const struct supervisor *s, struct supervisor_process *ret,
+		     const struct supervisor_rights *rights, enum seccomp_mode mode, struct err *e)
 {
-	int pair[2];
+	struct state state = { .line = s->spare.sock, .shm = s->shm, .rights = rights };
+	int pair[2], r = 0;
+	pid_t pid;
 
-	*s = (struct supervisor){ .sock = -1, .pid = -1 };
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair))
 		return err_sys(e, "supervisor: socketpair");
-	s->pid = fork();
-	if (s->pid == 0) {
-		struct state state = { .sock = pair[1],
-				       .sockets = sockets,
-				       .n_sockets = n_sockets };
-
-		close(pair[0]);
+	state.sock = pair[1];
+	pid = fork();
+	if (pid == 0) {
+		fd_close(&pair[0]);
 		supervise(&state, mode);
 	}
+	if (pid < 0)
+		r = err_sys(e, "supervisor: fork");
+	else
+		*ret = (struct supervisor_process){ .sock = fd_take(&pair[0]), .pid = pid };
+	fd_close(&pair[0]);
 	fd_close(&pair[1]);
-	s->sock = pair[0];
-	if (s->pid < 0) {
-		int r = err_sys(e, "supervisor: fork");
+	return r;
+}
 
-		fd_close(&s->sock);
-		return r;
-	}
-	return 0;
+int supervisor_start(struct supervisor *s, const struct supervisor_rights *rights,
+		     enum seccomp_mode mode, struct err *e)
+{
+	const struct supervisor_rights removal = { .shm_name = rights->shm_name };
+	int r = 0;
+
+	*s = (struct supervisor)SUPERVISOR_NONE;
+	s->shm_name = rights->shm_name;
+	if (s->shm_name)
+		r = shm_named_create(&s->shm, e);
+	/* First, so that it cannot inherit the VMM's end of the other's socket. */
+	if (r == 0 && s->shm_name)
+		r = start_one(s, &s->spare, &removal, mode, e);
+	if (r == 0)
+		r = start_one(s, &s->main, rights, mode, e);
+	if (r)
+		supervisor_end(s);
+	return r;
 }
 
 /* One request and its answer; *ret_fd gets what came along. */
@@ -178,11 +193,11 @@ static int ask(struct supervisor *s, const struct message *m, int *ret_fd, struc
 	int fds[FD_PASS_MAX];
 	struct answer a;
 	size_t nfds;
-	ssize_t n = fd_send(s->sock, m, sizeof(*m), NULL, 0);
+	ssize_t n = fd_send(s->main.sock, m, sizeof(*m), NULL, 0);
 
 	if (n < 0)
 		return err_set(e, (int)n, "the supervisor process is gone");
-	n = fd_recv(s->sock, &a, sizeof(a), fds, &nfds);
+	n = fd_recv(s->main.sock, &a, sizeof(a), fds, &nfds);
 	if (ret_fd && nfds > 0)
 		*ret_fd = fds[--nfds];
 	while (nfds > 0)
@@ -200,24 +215,31 @@ int supervisor_connect(struct supervisor *s, unsigned index, struct err *e)
 	return r ? r : fd;
 }
 
-int supervisor_keep_shm(struct supervisor *s, const char *name, struct err *e)
+static void say_goodbye(struct supervisor_process *p, const char *which)
 {
-	struct message m = { .request = KEEP_SHM };
+	struct message m = { .request = GOODBYE };
 
-	name += name[0] == '/';
-	if (snprintf(m.name, sizeof(m.name), "%s", name) >= (int)sizeof(m.name))
-		return err_set(e, -ENAMETOOLONG, "shm object %s: the name is too long", name);
-	return ask(s, &m, NULL, e);
+	if (p->sock >= 0 && fd_send(p->sock, &m, sizeof(m), NULL, 0) < 0)
+		log_warn("the %s process is gone already", which);
+	fd_close(&p->sock);
+}
+
+static void wait_for(struct supervisor_process *p)
+{
+	while (p->pid > 0 && waitpid(p->pid, NULL, 0) < 0 && errno == EINTR)
+		;
+	p->pid = -1;
 }
 
 void supervisor_end(struct supervisor *s)
 {
-	struct message m = { .request = GOODBYE };
-
-	if (s->sock >= 0 && fd_send(s->sock, &m, sizeof(m), NULL, 0) < 0)
-		log_warn("the supervisor process is gone already");
-	fd_close(&s->sock);
-	while (s->pid > 0 && waitpid(s->pid, NULL, 0) < 0 && errno == EINTR)
-		;
-	s->pid = -1;
+	say_goodbye(&s->main, "supervisor");
+	say_goodbye(&s->spare, "spare supervisor");
+	wait_for(&s->main);
+	wait_for(&s->spare);
+	if (s->shm >= 0 && shm_named_is_left(s->shm))
+		log_warn("the shm object %s is left: who could have removed it was killed; remove "
+			 "it (rm /dev/shm%s)",
+			 s->shm_name, s->shm_name);
+	fd_close(&s->shm);
 }

@@ -3,9 +3,17 @@
  * The supervisor: a process forked before any filter, that keeps the rights the VMM gives up.
  *
  * It connects to the daemons' sockets (only those named on the command line, by number, so that a
- * subverted VMM cannot choose a path) and passes the fds; and when the VMM dies without a goodbye,
- * SIGKILL included, it removes the named shm object and sets the terminal back. It runs under a
- * filter of its own, ends when the VMM does, and dies with nobody left to serve.
+ * subverted VMM cannot choose a path) and passes the fds; it removes the named shm object, however
+ * the VMM ends; and when that dies without a goodbye, SIGKILL included, it sets the terminal back.
+ * It runs under a filter of its own, ends when the VMM does, and dies with nobody left to serve.
+ *
+ * The supervisor may be killed too, and under its filter the VMM cannot take over: the right to
+ * unlink is the right to unlink any path. So a machine with a named object has a second one, the
+ * spare, which serves nobody, waits until VMM and supervisor are both gone, and then does the same:
+ * one after the other, because of two that look at a name at once, one could find it to be theirs
+ * and remove it when the other has done so and a new machine has taken it. Both were forked with
+ * the object before it has a name (memory/shm_named.h), so the name goes as long as one of the two
+ * is alive at the VMM's end. When all three are killed, nobody can remove it.
  */
 #ifndef VMM_SUPERVISOR_H
 #define VMM_SUPERVISOR_H
@@ -15,22 +23,42 @@
 #include "base/err.h"
 #include "base/seccomp.h"
 
-struct supervisor {
+struct supervisor_process {
 	int sock;		/* to the process; -1 when there is none */
 	pid_t pid;
 };
 
-/* Forks it. @sockets, borrowed, are the paths it may connect to. 0 or -errno with @e. */
-int supervisor_start(struct supervisor *s, const char *const *sockets, unsigned n_sockets,
+struct supervisor {
+	struct supervisor_process main, spare;	/* main holds spare.sock, too */
+	int shm;		/* the object that is to be named, owned and empty; or -1 */
+	const char *shm_name;	/* borrowed */
+};
+
+#define SUPERVISOR_NONE { .main = { -1, -1 }, .spare = { -1, -1 }, .shm = -1 }
+
+/* What it may do; copied with the process. */
+struct supervisor_rights {
+	const char *const *sockets;	/* paths it may connect to, n_sockets of them */
+	unsigned n_sockets;
+	const char *shm_name;		/* "/x", the one it may remove; NULL: none, and no spare */
+};
+
+/*
+ * Forks it. With rights->shm_name, which must live as long as @s, s->shm becomes the object that
+ * alone may get this name (shm_named_link): once it has, the name is removed when the VMM ends.
+ * Before there is a thread. 0 or -errno with @e and nothing left behind.
+ */
+int supervisor_start(struct supervisor *s, const struct supervisor_rights *rights,
 		     enum seccomp_mode mode, struct err *e);
 /*
  * Asks for a connection to sockets[index] and waits for it. The fd, which the caller owns, or
  * -errno with @e.
  */
 int supervisor_connect(struct supervisor *s, unsigned index, struct err *e);
-/* From now on the supervisor removes shm object @name if the VMM dies before supervisor_end. */
-int supervisor_keep_shm(struct supervisor *s, const char *name, struct err *e);
-/* Goodbye: everything was cleaned up; waits for the process to end. Works twice. */
+/*
+ * Goodbye: the terminal is as it was. Removes the name, waits for the processes to end, and says on
+ * the log when the name is left because both were killed. Works twice.
+ */
 void supervisor_end(struct supervisor *s);
 
 #endif

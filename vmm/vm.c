@@ -13,6 +13,7 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/range.h"
+#include "memory/shm_named.h"
 #include "vmm/boot.h"
 #include "vmm/kernel_path.h"
 #include "vmm/vm_life.h"
@@ -98,11 +99,13 @@ static int init_loop(struct vm *vm, struct err *e)
 static int init_supervisor(struct vm *vm, struct err *e)
 {
 	const char *sockets[OPTIONS_LIST_MAX];
+	struct supervisor_rights rights = { .sockets = sockets,
+					    .n_sockets = vm->options->n_devices,
+					    .shm_name = vm->options->mem.name };
 
 	for (unsigned i = 0; i < vm->options->n_devices; i++)
 		sockets[i] = vm->options->devices[i].socket;
-	return supervisor_start(&vm->supervisor, sockets, vm->options->n_devices,
-				vm->options->seccomp, e);
+	return supervisor_start(&vm->supervisor, &rights, vm->options->seccomp, e);
 }
 
 static int init_kvm(struct vm *vm, struct err *e)
@@ -116,12 +119,8 @@ static int init_kvm(struct vm *vm, struct err *e)
 static int init_memory(struct vm *vm, struct err *e)
 {
 	const struct options *o = vm->options;
-	int r = guest_mem_init(&vm->mem, &o->mem, o->memory, e);
+	int r = guest_mem_init(&vm->mem, &o->mem, vm->supervisor.shm, o->memory, e);
 
-	if (r)
-		return r;
-	if (vm->mem.backing.unlink_name)
-		r = supervisor_keep_shm(&vm->supervisor, vm->mem.backing.unlink_name, e);
 	if (r == 0)
 		r = kvm_add_memory(&vm->kvm, &vm->mem, e);
 	report_stamp(&vm->report, STAMP_RAM_READY);
@@ -335,9 +334,12 @@ int vm_init(struct vm *vm, const struct options *o, struct err *e)
 	*vm = (struct vm){ .options = o,
 			   .signals = -1,
 			   .signal_watch.fd = -1,
-			   .supervisor = { .sock = -1, .pid = -1 },
+			   .supervisor = SUPERVISOR_NONE,
 			   .kvm = { .fd = -1, .vm = -1 } };
 	for (size_t i = 0; i < ARRAY_SIZE(boot_order) && r == 0; i++)
 		r = boot_order[i](vm, e);
+	/* What ends the start may have ended the supervisors, too: a host without seccomp does. */
+	if (r && o->mem.name)
+		shm_named_unlink(vm->supervisor.shm, o->mem.name);
 	return r;
 }

@@ -298,7 +298,6 @@ int vm_fini(struct vm *vm)
 		r = report_write(&vm->report, &vm->mem, &vm->vcpus, vm->exit_code);
 	for (unsigned i = 0; i < vm->n_devices; i++)
 		vhost_user_device_fini(&vm->devices[i]);
-	guest_mem_unlink(&vm->mem);
 	guest_mem_discard(&vm->mem);
 	supervisor_end(&vm->supervisor);
 	return r;

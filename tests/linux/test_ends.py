@@ -26,7 +26,7 @@ def shm_names(pid=None):
 class Stage:
     """A terminal, a daemon and what was there before; check() looks whether it is so again."""
 
-    def __init__(self, t, code, *options, started=True):
+    def __init__(self, t, code, *options, backend="", started=True):
         self.t = t
         self.name = f"test-ends-{os.getpid()}"
         self.shm = shm_names()
@@ -35,31 +35,40 @@ class Stage:
         socket = t.own_backend("rng")
         self.daemon = t.processes[-1]
         command = tiny_guest.command(t, code, "--vhost-user", f"rng,socket={socket}",
-                                     "--mem-backend", f"shm,name=/{self.name}", *options)
+                                     "--mem-backend", f"shm,name=/{self.name}{backend}", *options)
         self.files = {*t.dir.iterdir()}
         self.vmm = t.start("minivmm", command, stdin=self.terminal)
         if started:
             self.vmm.expect("U", 30)
 
-    def supervisor(self):
-        below = descendants(self.vmm.pid)
-        assert len(below) == 1, f"{len(below)} processes below minivmm"
-        return below[0]
+    def supervisors(self):
+        """The supervisor and, as RAM is named here, its spare, which was started first."""
+        below = sorted(descendants(self.vmm.pid), reverse=True)
+        assert len(below) == 2, f"{len(below)} processes below minivmm"
+        return below
 
-    def check(self, code):
+    def kill_supervisors(self, which):
+        both = self.supervisors()
+        for pid in [both[i] for i in which]:
+            pidfd = os.pidfd_open(pid)
+            signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+            assert select.select([pidfd], [], [], 10)[0]
+            os.close(pidfd)
+
+    def check(self, code, left=()):
         got = self.vmm.wait(30)
         assert got == code, f"ended with {got}, not {code}"
         # what dies without a word is cleaned up after by another process
         deadline = time.monotonic() + 10
-        while time.monotonic() < deadline and (set(descendants(os.getpid())) - {self.daemon.pid}):
+        while (running := set(descendants(os.getpid())) - {self.daemon.pid}) and time.monotonic() < deadline:
+            for pid in running:
+                os.waitpid(pid, os.WNOHANG)
             time.sleep(0.01)
-        left = set(descendants(os.getpid())) - {self.daemon.pid}
-        for pid in list(left):
-            if os.waitpid(pid, os.WNOHANG)[0] == pid:
-                left.remove(pid)
-        assert not left, "processes are left"
+        assert not running, "processes are left"
         found = shm_names(self.vmm.pid) - self.shm
-        assert not found, f"shm objects are left: {found}"
+        for name in found:
+            (SHM / name).unlink()
+        assert found == {*left}, f"shm objects are left: {found}"
         assert termios.tcgetattr(self.terminal) == self.before, "the terminal was left otherwise"
         assert {*self.t.dir.iterdir()} == self.files, "files are left"
         os.close(self.keys)
@@ -101,16 +110,42 @@ def by_kill(t):
     stage.check(137)
 
 
-@test(tags=["ends"], **EVERYWHERE)
-def after_the_supervisor_was_killed(t):
+@test(tags=["ends"], cases={
+    "term": {"which": [0], "number": signal.SIGTERM}, "kill": {"which": [0], "number": signal.SIGKILL},
+    "spare-term": {"which": [1], "number": signal.SIGTERM}, "spare-kill": {"which": [1], "number": signal.SIGKILL}},
+      **EVERYWHERE)
+def after_the_supervisor_was_killed(t, which, number):
     stage = Stage(t, HELLO + SPIN)
-    supervisor = os.pidfd_open(stage.supervisor())
-    signal.pidfd_send_signal(supervisor, signal.SIGKILL)
-    assert select.select([supervisor], [], [], 10)[0]
-    os.close(supervisor)
-    stage.vmm.signal(signal.SIGTERM)
-    stage.check(143)
-    assert "supervisor process is gone" in stage.vmm.text
+    stage.kill_supervisors(which)
+    stage.vmm.signal(number)
+    stage.check(128 + number)
+    if number == signal.SIGTERM:
+        assert "supervisor process is gone" in stage.vmm.text
+
+
+@test(tags=["ends"], cases={"term": {"number": signal.SIGTERM}, "kill": {"number": signal.SIGKILL}}, **EVERYWHERE)
+def after_both_supervisors_were_killed_the_name_is_left(t, number):
+    """Nobody is left who could remove it. The next start says so and names the way out."""
+    stage = Stage(t, HELLO + SPIN)
+    stage.kill_supervisors([0, 1])
+    stage.vmm.signal(number)
+    stage.vmm.wait(30)
+    again = t.run(tiny_guest.command(t, POWER_OFF, "--mem-backend", f"shm,name=/{stage.name}"))
+    assert again.code == 1 and f"remove it (rm /dev/shm/{stage.name})" in again.err, again.err
+    # only the supervisor could have given the terminal back, too
+    termios.tcsetattr(stage.terminal, termios.TCSANOW, stage.before)
+    stage.check(128 + number, left=[stage.name])
+    if number == signal.SIGTERM:
+        assert f"remove it (rm /dev/shm/{stage.name})" in stage.vmm.text
+
+
+@test(tags=["ends"], cases={"term": {"number": signal.SIGTERM}, "kill": {"number": signal.SIGKILL}}, **EVERYWHERE)
+def another_s_object_of_the_name_stays(t, number):
+    stage = Stage(t, HELLO + SPIN)
+    (SHM / stage.name).unlink()
+    (SHM / stage.name).touch()
+    stage.vmm.signal(number)
+    stage.check(128 + number, left=[stage.name])
 
 
 @test(tags=["ends"], **EVERYWHERE)
@@ -122,8 +157,13 @@ def after_the_daemon_was_killed(t):
     stage.check(143)
 
 
-@test(tags=["ends"], **EVERYWHERE)
-def by_a_signal_while_a_daemon_is_silent(t):
+@test(tags=["ends"], cases={
+    "term": {"number": signal.SIGTERM}, "kill": {"number": signal.SIGKILL},
+    "supervisor-term": {"number": signal.SIGTERM, "which": [0]},
+    "supervisor-kill": {"number": signal.SIGKILL, "which": [0]},
+    # before there is a filter the VMM still can remove the name itself
+    "both-term": {"number": signal.SIGTERM, "which": [0, 1]}}, **EVERYWHERE)
+def by_a_signal_while_a_daemon_is_silent(t, number, which=()):
     import socket       # pylint: disable=import-outside-toplevel
     path = t.dir / "silent.sock"
     with socket.socket(socket.AF_UNIX) as listener:
@@ -132,17 +172,21 @@ def by_a_signal_while_a_daemon_is_silent(t):
         stage = Stage(t, HELLO + SPIN, "--vhost-user", path, started=False)
         connection, _ = listener.accept()
         connection.recv(12)
+        assert stage.name in shm_names(), "the named object is not there during set-up"
+        stage.kill_supervisors(which)
         began = time.monotonic()
-        stage.vmm.signal(signal.SIGTERM)
-        stage.check(143)
+        stage.vmm.signal(number)
+        stage.check(128 + number)
         connection.close()
         assert time.monotonic() - began < 5, "it waited for the daemon"
-        assert "minivmm:" not in stage.vmm.text, "a signal needs no sentence"
+        if not which:
+            assert "minivmm:" not in stage.vmm.text, "a signal needs no sentence"
 
 
 @test(tags=["ends"], cases={
     "kernel": {"words": ["--kernel", "/dev/null"]},
     "memory": {"words": ["--memory", "2M"]},
+    "policy": {"backend": ",policy=bind,host-nodes=1023"},
     "socket": {"words": ["--vhost-user", "/nonexistent.sock"]},
     "fd": {"words": ["--vhost-user", "blk,fd=77"]},
     # the first number that is free when the program starts: must not become a socket of its own
@@ -150,13 +194,13 @@ def by_a_signal_while_a_daemon_is_silent(t):
     "report": {"words": ["--boot-report", "/nonexistent/report"]},
     "serial": {"words": ["--serial", "file=/nonexistent/serial"]},
     "initrd": {"words": ["--initrd", "/nonexistent"]},
-    "same-name": {"words": [], "taken": True}}, **EVERYWHERE)
-def set_up_that_fails(t, words, taken=False):
+    "same-name": {"taken": True}}, **EVERYWHERE)
+def set_up_that_fails(t, words=(), backend="", taken=False):
     name = SHM / f"test-ends-{os.getpid()}"
     if taken:
         name.touch()
     try:
-        stage = Stage(t, HELLO + SPIN, *words, started=False)
+        stage = Stage(t, HELLO + SPIN, *words, backend=backend, started=False)
         stage.check(1)
     finally:
         if taken:
@@ -165,15 +209,23 @@ def set_up_that_fails(t, words, taken=False):
     assert len(said) == 1 and said[0].startswith("minivmm: "), "not one sentence"
 
 
-@test(tags=["ends"], **EVERYWHERE)
-def the_supervisor_keeps_no_descriptor_that_was_inherited(t):
+@test(tags=["ends"], cases={
+    "plain": {"backend": "shm", "sockets": [1]},
+    # the spare's one end; the supervisor's, and the other one of the spare's; and the object
+    "named": {"backend": "shm,name=/test-ends-{}", "sockets": [1, 2]}}, **EVERYWHERE)
+def the_supervisor_keeps_no_descriptor_that_was_inherited(t, backend, sockets):
     read, write = os.pipe()
-    vmm = t.start("minivmm", tiny_guest.command(t, HELLO + SPIN), pass_fds=[write])
+    options = ["--mem-backend", backend.format(os.getpid())]
+    vmm = t.start("minivmm", tiny_guest.command(t, HELLO + SPIN, *options), pass_fds=[write])
     os.close(write)
     vmm.expect("U")
-    supervisor, = descendants(vmm.pid)
-    held = {fd.name: os.readlink(fd) for fd in pathlib.Path(f"/proc/{supervisor}/fd").iterdir()}
-    assert len(held) == 4 and set("012") < set(held), f"it has {held}"
+    processes = sorted(descendants(vmm.pid))
+    assert len(processes) == len(sockets), f"{len(processes)} processes below minivmm"
+    for pid, n in zip(processes, sockets):
+        held = {fd.name: os.readlink(fd) for fd in pathlib.Path(f"/proc/{pid}/fd").iterdir()}
+        own = [to for fd, to in held.items() if fd not in {*"012"}]
+        assert sum(to.startswith("socket:") for to in own) == n, f"it has {held}"
+        assert len(own) == n + (backend != "shm") and set("012") < set(held), f"it has {held}"
     vmm.signal(signal.SIGTERM)
     assert vmm.wait(20) == 143
     os.close(read)

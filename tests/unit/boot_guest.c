@@ -23,7 +23,7 @@ void boot_guest_init(struct boot_guest *g, uint64_t size, unsigned cpus, bool un
 
 	memset(g, 0, sizeof(*g));
 	if (mem_options_parse(&o, unsealed ? "memfd,seal=off" : "memfd", &g->err) < 0 ||
-	    guest_mem_init(&g->mem, &o, size, &g->err) < 0 ||
+	    guest_mem_init(&g->mem, &o, -1, size, &g->err) < 0 ||
 	    place_staging_init(&g->staging, &g->err) < 0)
 		fail_msg("%s", g->err.msg);
 	mem_options_fini(&o);

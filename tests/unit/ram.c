@@ -11,20 +11,27 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "base/fd.h"
 #include "memory/shm.h"
+#include "memory/shm_named.h"
 #include "tests/unit/process.h"
 #include "tests/unit/ram.h"
 
 int ram_try(struct guest_mem *m, const char *option, uint64_t size, struct err *e)
 {
 	struct mem_options o = MEM_OPTIONS_DEFAULT;
+	autoclose int named = -1;
 	int r;
 
 	*e = (struct err){ "" };
 	r = mem_options_parse(&o, option, e);
 	if (r)
 		fail_msg("%s: %s", option, e->msg);
-	r = guest_mem_init(m, &o, size, e);
+	if (o.name && shm_named_create(&named, e))
+		fail_msg("%s: %s", option, e->msg);
+	r = guest_mem_init(m, &o, named, size, e);
+	if (r && o.name)
+		shm_named_unlink(named, o.name);
 	mem_options_fini(&o);
 	return r;
 }

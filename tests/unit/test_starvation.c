@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "memory/shm_named.h"
 #include "memory/starvation.h"
 #include "tests/unit/ram.h"
 #include "tests/unit/small_shm.h"
@@ -123,6 +124,7 @@ static void a_named_object_is_watched_too(void **state)
 	assert_guarded(&f, true);
 	starvation_lift(&f.s);
 	assert_guarded(&f, false);
+	shm_named_unlink(f.mem.regions[0].fd, "/ram");
 	fixture_fini(&f);
 }
 
