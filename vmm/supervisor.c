@@ -48,7 +48,7 @@ static const struct seccomp_rule rules[] = {
 	{ SYS_ioctl, 1, TCGETS },
 };
 
-/* What a supervisor process itself knows. */
+/* What a supervisor process itself knows: all of it from before the fork. */
 struct state {
 	int sock;	/* its end tells that whom this process serves is gone */
 	int line;	/* the other end of the spare's sock, held for that to see us; or -1 */
@@ -115,9 +115,6 @@ static void keep_only(const int *kept, size_t n)
 
 static void supervise(struct state *s, enum seccomp_mode mode)
 {
-	static const int ignored[] = {
-		SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGPIPE, SIGTTOU, SIGTSTP
-	};
 	const int kept[] = { s->sock, s->line, s->shm };
 	struct seccomp_filter *filter;
 	struct err e = { "" };
@@ -126,10 +123,6 @@ static void supervise(struct state *s, enum seccomp_mode mode)
 	/* Of a connection that was handed over (fd=N), the daemon must see the end when the VMM
 	 * closes it; and what else was inherited is not this process's business. */
 	keep_only(kept, ARRAY_SIZE(kept));
-	/* A terminal's signals are meant for the VMM; this process ends when that one does. */
-	for (size_t i = 0; i < ARRAY_SIZE(ignored); i++)
-		signal(ignored[i], SIG_IGN);
-	s->is_terminal = tcgetattr(STDIN_FILENO, &s->terminal) == 0;
 	if (seccomp_filter_new("supervisor", rules, ARRAY_SIZE(rules), mode, &filter, &e) ||
 	    seccomp_filter_install(filter, &e)) {
 		log_error("supervisor: %s", e.msg);
@@ -143,6 +136,32 @@ static void supervise(struct state *s, enum seccomp_mode mode)
 	_exit(0);
 }
 
+/* A terminal's signals are meant for the VMM; a supervisor ends when that does. */
+static void ignore_signals(void)
+{
+	static const int ignored[] = {
+		SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGPIPE, SIGTTOU, SIGTSTP
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(ignored); i++)
+		signal(ignored[i], SIG_IGN);
+}
+
+/* fork(2), and no moment in which a signal could end the child that it is to ignore. */
+static pid_t fork_ignoring(void)
+{
+	sigset_t all, old;
+	pid_t pid;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	pid = fork();
+	if (pid == 0)
+		ignore_signals();
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	return pid;
+}
+
 static int start_one(const struct supervisor *s, struct supervisor_process *ret,
 		     const struct supervisor_rights *rights, enum seccomp_mode mode, struct err *e)
 {
@@ -153,7 +172,9 @@ static int start_one(const struct supervisor *s, struct supervisor_process *ret,
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair))
 		return err_sys(e, "supervisor: socketpair");
 	state.sock = pair[1];
-	pid = fork();
+	/* Not in the child, which may come to it when the VMM has made the terminal raw. */
+	state.is_terminal = tcgetattr(STDIN_FILENO, &state.terminal) == 0;
+	pid = fork_ignoring();
 	if (pid == 0) {
 		fd_close(&pair[0]);
 		supervise(&state, mode);

@@ -15,6 +15,7 @@
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -22,6 +23,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <termios.h>
 #include <unistd.h>
 
 #include "base/fd.h"
@@ -384,6 +386,75 @@ static void whatever_it_is_asked_the_spare_connects_to_nothing(void **state)
 	supervisor_end(&s);
 }
 
+/* Ctrl-C goes to the whole group, and may come before a supervisor has run at all. */
+static void a_terminal_s_signal_never_ends_them(void **state)
+{
+	int status;
+	pid_t pid = fork();
+
+	(void)state;
+	if (pid == 0) {
+		struct supervisor_rights rights = { .shm_name = UNUSED_NAME };
+		struct supervisor s;
+		struct err e;
+		int left;
+
+		setpgid(0, 0);
+		for (unsigned i = 0; i < 20; i++) {
+			signal(SIGINT, SIG_DFL);
+			left = supervisor_start(&s, &rights, SECCOMP_OFF, &e);
+			signal(SIGINT, SIG_IGN);
+			kill(0, SIGINT);
+			left = left || waitpid(-1, NULL, WNOHANG) != 0;
+			usleep(1000);
+			left = left || waitpid(-1, NULL, WNOHANG) != 0;
+			supervisor_end(&s);
+			if (left)
+				_exit(1);
+		}
+		_exit(0);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+}
+
+/* The VMM makes it raw at once: the supervisors may not have run by then. */
+static void a_terminal_is_as_before_the_start_after_a_kill_and_left_alone_by_a_goodbye(void **state)
+{
+	(void)state;
+	for (unsigned goodbye = 0; goodbye < 2; goodbye++) {
+		int keys = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC), terminal;
+		struct termios before, after;
+		pid_t pid;
+
+		assert_true(keys >= 0 && grantpt(keys) == 0 && unlockpt(keys) == 0);
+		terminal = open(ptsname(keys), O_RDWR | O_NOCTTY | O_CLOEXEC);
+		assert_int_equal(tcgetattr(terminal, &before), 0);
+		pid = fork();
+		if (pid == 0) {
+			struct supervisor_rights rights = { .shm_name = UNUSED_NAME };
+			struct termios raw = before;
+			struct supervisor s;
+			struct err e;
+
+			cfmakeraw(&raw);
+			dup2(terminal, STDIN_FILENO);
+			if (supervisor_start(&s, &rights, SECCOMP_OFF, &e) ||
+			    tcsetattr(terminal, TCSANOW, &raw))
+				_exit(1);
+			if (goodbye)
+				supervisor_end(&s);
+			_exit(0);
+		}
+		while (waitpid(-1, NULL, 0) > 0)
+			;
+		assert_int_equal(tcgetattr(terminal, &after), 0);
+		assert_int_equal(after.c_lflag == before.c_lflag, !goodbye);
+		close(terminal);
+		close(keys);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -397,6 +468,9 @@ int main(void)
 		cmocka_unit_test(when_all_are_killed_the_next_start_is_refused),
 		cmocka_unit_test(without_a_name_there_is_no_spare_and_no_object),
 		cmocka_unit_test(whatever_it_is_asked_the_spare_connects_to_nothing),
+		cmocka_unit_test(a_terminal_s_signal_never_ends_them),
+		cmocka_unit_test(
+			a_terminal_is_as_before_the_start_after_a_kill_and_left_alone_by_a_goodbye),
 	};
 
 	signal(SIGPIPE, SIG_IGN);
