@@ -46,12 +46,13 @@ class Test:
     needs: list             # what run.sh prepares: kernel:tiny, debian:6.1, ...
     timeout: float          # seconds on an idle machine's lab; the runner allows for a loaded one
     every_build: bool       # also under clang and the sanitizers
+    under: str              # the one build it is for, if that is another than the plain one
     alone: bool             # nothing else may run meanwhile
     build: bool             # needs minivmm built
     kvm: bool               # needs a real KVM; else it runs on any machine
 
 
-def test(tags=(), needs=(), timeout=120, cases=None, every_build=(), alone=False, build=True,
+def test(tags=(), needs=(), timeout=120, cases=None, every_build=(), under="", alone=False, build=True,
          kvm=True):
     """Registers a function as a test, or as one a case. every_build: True, or the cases it holds for."""
     def register(function):
@@ -60,7 +61,8 @@ def test(tags=(), needs=(), timeout=120, cases=None, every_build=(), alone=False
             name = f"{module}.{function.__name__}" + (f".{label}" if label else "")
             every = every_build if isinstance(every_build, bool) else label in every_build
             wanted = needs(arguments) if callable(needs) else list(needs)
-            REGISTRY.append(Test(name, function, arguments, set(tags), wanted, timeout, every, alone, build, kvm))
+            REGISTRY.append(Test(name, function, arguments, set(tags), wanted, timeout, every, under, alone, build,
+                                 kvm))
         return function
     return register
 

@@ -24,6 +24,15 @@ def kernel(t, kernel, cpus):
     assert [stamps[k] for k in order] == sorted(stamps[k] for k in order), f"stamps out of order: {stamps}"
 
 
+@test(tags=["boot"], needs=needs, timeout=200, under="minimal", cases={
+    "tiny": {"kernel": "tiny-bzimage", "restarts": 1}, "debian-6.12": {"kernel": "debian-6.12", "restarts": 0}})
+def unpacked_by_the_guest(t, kernel, restarts):
+    """Without the library that a kernel's compression needs its own decompressor runs, after a reset again."""
+    ended = guest.boot(t, kernel=kernel, verbs="reboot-once " * restarts + "verify write=4M sync poweroff", timeout=150)
+    assert ended.console.count(guest.UP) == 1 + restarts
+    assert "is unpacked by the guest, which takes longer: this minivmm is built without" in ended.console
+
+
 @test(tags=["boot", "virtio"], needs=needs, timeout=200)
 def as_many_processors_as_there_can_be(t):
     """One after another: woken all at once they spin, and 64 that share a lab's processor do so for minutes."""

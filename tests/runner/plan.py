@@ -18,8 +18,11 @@ BUILDS = {
     # with the planted call, so that what a filter does to it is tested
     "clang": ("build-clang", "clang", ["-Dplant_forbidden_call=true"]),
     "asan": ("build-asan", "gcc", ["-Db_sanitize=address,undefined", "-Db_lundef=false", "-Dstatic=false"]),
+    # the programs alone, without any library they can do without
+    "minimal": ("build-minimal", "gcc", ["-Dauto_features=disabled"]),
 }
 PLAIN = "gcc"
+WITHOUT_TESTS = {"minimal"}         # meson declares none there: for tests of tests/linux that ask for it
 SLOW = {"asan": 3}
 # of cmocka's programs, and of the guests that tests/bare/run.py is given
 CASE = re.compile(r"\b(?:cmocka_unit_test\w*|CASE)\(\s*(\w+)")
@@ -129,7 +132,7 @@ def programs():
         suites = [s.split(":", 1)[-1] for s in test["suite"]] or ["unit"]
         files = [f for word in test["cmd"] for f in by_path.get(word, [])]
         names = case_names(files) if test["protocol"] == "tap" else []
-        for build in BUILDS:
+        for build in (b for b in BUILDS if b not in WITHOUT_TESTS):
             def here(word, build=build):
                 return word.replace(str(base) + "/", str(build_dir(build)) + "/")
             found.append(Program(
@@ -142,10 +145,16 @@ def programs():
     return found
 
 
+def is_under(test, build):
+    if test.under:
+        return build == test.under
+    return build == PLAIN or (test.every_build and build not in WITHOUT_TESTS)
+
+
 def guests():
     """The functions of tests/linux; under the other builds those that ask for it."""
     sys.path.insert(0, str(LINUX))
     import harness      # pylint: disable=import-outside-toplevel
     tests = harness.load(LINUX)
     return [Guest(f"{suite_of('linux' if test.kvm else 'cli', build)}/{test.name}", {*test.tags}, test, build)
-            for build in BUILDS for test in tests if build == PLAIN or test.every_build]
+            for build in BUILDS for test in tests if is_under(test, build)]
