@@ -75,14 +75,14 @@ class Stage:
         os.close(self.terminal)
 
 
-@test(tags=["ends"], cases={
+@test(tags=["ends", "boot"], cases={
     "power-off": {"code": POWER_OFF, "end": 0}, "reset": {"code": RESET, "end": 0},
     "debug-exit": {"code": DEBUG_EXIT, "end": 0x15 << 1 | 1}, "crash": {"code": CRASH, "end": 4}}, **EVERYWHERE)
 def by_the_guest(t, code, end):
     Stage(t, HELLO + code, "--on-reset=exit").check(end)
 
 
-@test(tags=["ends"], cases={name: {"number": number} for name, number in {
+@test(tags=["ends", "boot"], cases={name: {"number": number} for name, number in {
     "term": signal.SIGTERM, "int": signal.SIGINT, "hup": signal.SIGHUP, "quit": signal.SIGQUIT}.items()}, **EVERYWHERE)
 def by_a_signal(t, number):
     for code in SPIN, HALT, TALK:
@@ -94,7 +94,7 @@ def by_a_signal(t, number):
         t.processes.clear()
 
 
-@test(tags=["ends"], **EVERYWHERE)
+@test(tags=["ends", "serial"], **EVERYWHERE)
 def by_keys_though_the_guest_reads_none(t):
     stage = Stage(t, HELLO + HALT)
     for _ in range(20):
@@ -103,14 +103,14 @@ def by_keys_though_the_guest_reads_none(t):
     stage.check(0)
 
 
-@test(tags=["ends"], **EVERYWHERE)
+@test(tags=["ends", "boot"], **EVERYWHERE)
 def by_kill(t):
     stage = Stage(t, HELLO + SPIN)
     stage.vmm.signal(signal.SIGKILL)
     stage.check(137)
 
 
-@test(tags=["ends"], cases={
+@test(tags=["ends", "boot"], cases={
     "term": {"which": [0], "number": signal.SIGTERM}, "kill": {"which": [0], "number": signal.SIGKILL},
     "spare-term": {"which": [1], "number": signal.SIGTERM}, "spare-kill": {"which": [1], "number": signal.SIGKILL}},
       **EVERYWHERE)
@@ -123,7 +123,7 @@ def after_the_supervisor_was_killed(t, which, number):
         assert "supervisor process is gone" in stage.vmm.text
 
 
-@test(tags=["ends"], cases={"term": {"number": signal.SIGTERM}, "kill": {"number": signal.SIGKILL}}, **EVERYWHERE)
+@test(tags=["ends", "memory"], cases={"term": {"number": signal.SIGTERM}, "kill": {"number": signal.SIGKILL}}, **EVERYWHERE)
 def after_both_supervisors_were_killed_the_name_is_left(t, number):
     """Nobody is left who could remove it. The next start says so and names the way out."""
     stage = Stage(t, HELLO + SPIN)
@@ -139,7 +139,7 @@ def after_both_supervisors_were_killed_the_name_is_left(t, number):
         assert f"remove it (rm /dev/shm/{stage.name})" in stage.vmm.text
 
 
-@test(tags=["ends"], cases={"term": {"number": signal.SIGTERM}, "kill": {"number": signal.SIGKILL}}, **EVERYWHERE)
+@test(tags=["ends", "memory"], cases={"term": {"number": signal.SIGTERM}, "kill": {"number": signal.SIGKILL}}, **EVERYWHERE)
 def another_s_object_of_the_name_stays(t, number):
     stage = Stage(t, HELLO + SPIN)
     (SHM / stage.name).unlink()
@@ -148,7 +148,7 @@ def another_s_object_of_the_name_stays(t, number):
     stage.check(128 + number, left=[stage.name])
 
 
-@test(tags=["ends"], **EVERYWHERE)
+@test(tags=["ends", "virtio"], **EVERYWHERE)
 def after_the_daemon_was_killed(t):
     stage = Stage(t, HELLO + SPIN)
     stage.daemon.kill()
@@ -157,7 +157,7 @@ def after_the_daemon_was_killed(t):
     stage.check(143)
 
 
-@test(tags=["ends"], cases={
+@test(tags=["ends", "virtio"], cases={
     "term": {"number": signal.SIGTERM}, "kill": {"number": signal.SIGKILL},
     "supervisor-term": {"number": signal.SIGTERM, "which": [0]},
     "supervisor-kill": {"number": signal.SIGKILL, "which": [0]},
@@ -183,7 +183,7 @@ def by_a_signal_while_a_daemon_is_silent(t, number, which=()):
             assert "minivmm:" not in stage.vmm.text, "a signal needs no sentence"
 
 
-@test(tags=["ends"], cases={
+@test(tags=["ends", "options"], cases={
     "kernel": {"words": ["--kernel", "/dev/null"]},
     "memory": {"words": ["--memory", "2M"]},
     "policy": {"backend": ",policy=bind,host-nodes=1023"},
@@ -209,7 +209,7 @@ def set_up_that_fails(t, words=(), backend="", taken=False):
     assert len(said) == 1 and said[0].startswith("minivmm: "), "not one sentence"
 
 
-@test(tags=["ends"], cases={
+@test(tags=["ends", "options"], cases={
     "plain": {"backend": "shm", "sockets": [1]},
     # the spare's one end; the supervisor's, and the other one of the spare's; and the object
     "named": {"backend": "shm,name=/test-ends-{}", "sockets": [1, 2]}}, **EVERYWHERE)
@@ -231,7 +231,7 @@ def the_supervisor_keeps_no_descriptor_that_was_inherited(t, backend, sockets):
     os.close(read)
 
 
-@test(tags=["ends"], **EVERYWHERE)
+@test(tags=["ends", "options"], **EVERYWHERE)
 def a_report_that_cannot_be_written_is_told(t):
     got = t.run(tiny_guest.command(t, HELLO + POWER_OFF, "--boot-report", "/dev/full"))
     assert got.code == 1, f"ended with {got.code}"
@@ -240,7 +240,7 @@ def a_report_that_cannot_be_written_is_told(t):
     assert got.code == 0x15 << 1 | 1, "the guest's own code is lost"
 
 
-@test(tags=["ends"], cases={
+@test(tags=["ends", "boot"], cases={
     # of files: 4 KiB, so that what is not RAM is too large already; of descriptors: one to open
     "files": {"limit": "-f 8", "says": "File too large"},
     "descriptors": {"limit": "-n 4", "says": "Too many open files"}}, **EVERYWHERE)
@@ -251,7 +251,7 @@ def limits_of_the_host_are_told(t, limit, says):
     assert got.err.startswith("minivmm: ") and got.err.count("\n") == 1 and says in got.err, "not one sentence"
 
 
-@test(tags=["ends"], **EVERYWHERE)
+@test(tags=["ends", "boot"], **EVERYWHERE)
 def ignored_signals_stay_ignored(t):
     command = [str(word) for word in tiny_guest.command(t, HELLO + SPIN)]
     old = signal.signal(signal.SIGHUP, signal.SIG_IGN)
@@ -263,7 +263,7 @@ def ignored_signals_stay_ignored(t):
     assert vmm.wait(20) == 143, "nohup does not protect it"
 
 
-@test(tags=["ends"], **EVERYWHERE)
+@test(tags=["ends", "boot"], **EVERYWHERE)
 def without_standard_descriptors(t):
     command = " ".join(str(word) for word in tiny_guest.command(t, HELLO + POWER_OFF))
     for closed in "0<&-", "1>&-", "0<&- 1>&- 2>&-":
@@ -300,7 +300,7 @@ def a_terminal_that_stands_still_does_not_hold_it(t, end):
     os.close(terminal)
 
 
-@test(tags=["ends"], **EVERYWHERE)
+@test(tags=["ends", "serial"], **EVERYWHERE)
 def stopped_and_continued_the_terminal_is_given_and_taken(t):
     stage = Stage(t, HELLO + SPIN)
 

@@ -9,7 +9,7 @@ import hostile_daemon as hostile
 import tiny_guest
 from harness import test
 
-SETUP = {"kvm": False, "timeout": 120, "every_build": True, "tags": ["hostile"]}
+SETUP = {"kvm": False, "timeout": 120, "every_build": True, "tags": ["hostile", "virtio"]}
 
 
 def start(t, daemons, *options, code=tiny_guest.HELLO + tiny_guest.SPIN):
@@ -122,7 +122,7 @@ def linux(t, scripts):
     return vmm
 
 
-@test(tags=["hostile"], needs=guest.needs_of("tiny"), timeout=180)
+@test(tags=["hostile", "virtio"], needs=guest.needs_of("tiny"), timeout=180)
 def devices_that_do_not_start_are_broken_and_nothing_else(t):
     vmm = linux(t, START.values())
     vmm.expect("minivmm-init: sleep-forever", guest.SECONDS)
@@ -131,7 +131,7 @@ def devices_that_do_not_start_are_broken_and_nothing_else(t):
     assert vmm.stop() == 143
 
 
-@test(tags=["hostile"], needs=guest.needs_of("tiny"), timeout=180, cases={k: {"script": v} for k, v in STORMS.items()})
+@test(tags=["hostile", "virtio"], needs=guest.needs_of("tiny"), timeout=180, cases={k: {"script": v} for k, v in STORMS.items()})
 def storms_do_not_grow_it(t, script):
     vmm = linux(t, [script])
     vmm.expect("minivmm-init: sleep-forever", guest.SECONDS)
@@ -142,7 +142,7 @@ def storms_do_not_grow_it(t, script):
     assert vmm.stop() == 143
 
 
-@test(tags=["hostile", "memory"], needs=guest.needs_of("tiny"), timeout=120)
+@test(tags=["hostile", "virtio", "memory"], needs=guest.needs_of("tiny"), timeout=120)
 def ram_truncated_by_a_daemon_is_a_crash_of_the_guest(t):
     vmm = linux(t, [{"SET_VRING_ENABLE": hostile.truncate}])
     assert vmm.wait(guest.SECONDS) == 4

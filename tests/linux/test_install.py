@@ -29,7 +29,7 @@ def installation_is_complete_and_works(t):
     assert got.code == 2 and "tiny" in got.err, "the scripts do not run from where they are installed"
 
 
-@test(tags=["install"], kvm=False, timeout=60)
+@test(tags=["install", "options"], kvm=False, timeout=60)
 def default_kernel_is_the_installations(t):
     destination = t.dir / "destination"
     t.run(["meson", "install", "-C", t.build, "--no-rebuild", "--quiet", "--destdir", destination])
