@@ -35,13 +35,28 @@ class Run:
     def emit(self, result):
         self.report.add(result)
 
-    def build(self, items):
+    def build(self, needed, wanted):
+        """Those that are wanted as tests (plan.Build) have a result; of others only failure is one."""
+        wanted = {item.build for item in wanted}
         for build in plan.BUILDS:
-            if any(i.build == build and getattr(getattr(i, "test", i), "build", True) for i in items):
-                result = prepare.compile_build(build, LOGS)
+            if build not in wanted | needed:
+                continue
+            result = prepare.compile_build(build, LOGS)
+            if build in wanted or result.status != "ok":
                 self.emit(result)
-                if result.status != "ok":
-                    self.broken.add(build)
+            else:
+                self.report.say(f"set-up: build {build} ({result.seconds:.1f} s)")
+            if result.status != "ok":
+                self.broken.add(build)
+
+    def narrow(self, programs):
+        """Of programs that may be wanted those that are: once built they are asked for their cases."""
+        with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+            def is_wanted(program):
+                if program.build in self.broken:
+                    return self.selection.matches(program.name)
+                return self.selection.wants(program)
+            return [p for p, wanted in zip(programs, pool.map(is_wanted, programs)) if wanted]
 
     def run_programs(self, programs):
         """As many at a time as there are processors; what comes of them in order."""
@@ -85,8 +100,12 @@ class Run:
         if able:
             machine.run_guests(able, self.resources, LOGS, self.emit)
 
-    def everything(self, programs, guests):
-        self.build([*programs, *guests])
+    def everything(self, programs, guests, builds):
+        """False when nothing is selected."""
+        self.build({p.build for p in programs} | {g.build for g in guests if g.test.build}, builds)
+        programs = self.narrow(programs)
+        if not programs and not guests and not builds and not self.broken:
+            return False
         benches = [p for p in programs if p.suite == "bench"]
         self.run_programs([p for p in programs if p not in benches])
         self.run_guests(guests)
@@ -95,6 +114,15 @@ class Run:
             self.report.say(f"Linux guests booted: {self.report.boots}")
         elif self.selection.everything:
             self.emit(Result("linux/boots", "FAIL", 0, "no Linux guest booted in this run"))
+        return True
+
+    def list(self, programs, guests, builds):
+        """Prints the names that a run reports, when nothing fails."""
+        self.build({p.build for p in programs if p.protocol == "tap"}, [])
+        if not self.broken:
+            for item in [*builds, *self.narrow(programs), *guests]:
+                for name in filter(self.selection.matches, item.names()):
+                    print(name)
 
 
 def main():
@@ -102,25 +130,21 @@ def main():
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, tap.end_all)
     selection = plan.Selection(args.tag, args.pattern)
-    report = Report(sys.stdout)
+    report = Report(sys.stderr if args.list else sys.stdout)
+    run = Run(selection, report)
     configured = prepare.configure(plan.PLAIN, LOGS)
-    if configured.status != "ok" and args.list:
-        report.add(configured)
-        return report.close()
-    programs = [p for p in [*plan.checks(), *plan.programs(), *plan.benches()] if selection.wants(p)]
-    guests = [g for g in plan.guests() if selection.wants(g)]
-    if args.list:
-        for item in [*programs, *guests]:
-            for name in item.names():
-                if selection.matches(name):
-                    print(name)
-        return 0
-    if not programs and not guests:
-        print("run.sh: no test has such a name or tag (--list names them)", file=sys.stderr)
-        return 2
     if configured.status != "ok":
         report.add(configured)
-    Run(selection, report).everything(programs, guests)
+        if args.list:
+            return report.close()
+    programs = [p for p in [*plan.checks(), *plan.programs(), *plan.benches()] if selection.may_want(p)]
+    guests, builds = ([i for i in items if selection.wants(i)] for items in (plan.guests(), plan.builds()))
+    if args.list:
+        run.list(programs, guests, builds)
+        return report.close() if run.broken else 0
+    if not run.everything(programs, guests, builds):
+        print("run.sh: no test has such a name or tag (--list names them)", file=sys.stderr)
+        return 2
     return report.close()
 
 

@@ -2,11 +2,14 @@
 """What tests there are: programs that meson declares, scripts of tests/check, functions of tests/linux."""
 import dataclasses
 import fnmatch
+import functools
 import json
 import pathlib
 import re
 import subprocess
 import sys
+
+import tap
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 CHECKS = ROOT / "tests/check"
@@ -24,8 +27,6 @@ BUILDS = {
 PLAIN = "gcc"
 WITHOUT_TESTS = {"minimal"}         # meson declares none there: for tests of tests/linux that ask for it
 SLOW = {"asan": 3}
-# of cmocka's programs, and of the guests that tests/bare/run.py is given
-CASE = re.compile(r"\b(?:cmocka_unit_test\w*|CASE)\(\s*(\w+)")
 
 
 def build_dir(build):
@@ -47,10 +48,28 @@ class Program:
     env: dict = dataclasses.field(default_factory=dict)
     cwd: pathlib.Path | None = None
     build: str | None = None
-    cases: list = dataclasses.field(default_factory=list)       # what --list can know of them
+    sources: list = dataclasses.field(default_factory=list)     # where a case's name is written
+    cases: list | None = None       # once asked for
 
     def names(self):
+        """What it reports: of a TAP program its cases, which only it can tell. Its build must be there."""
+        if self.cases is None:
+            self.cases = tap.list_cases(self) if self.protocol == "tap" else []
         return [f"{self.name}.{case}" for case in self.cases] or [self.name]
+
+    def may_match(self, pattern):
+        """Whether a name of it may match, without asking it: yes may be said in vain, no may not."""
+        if self.protocol != "tap":
+            return matches(self.name, pattern)
+        literal = re.split(r"[*?[]", pattern, maxsplit=1)[0]
+        if literal != pattern or "/" in literal:        # from the beginning of the name on
+            return literal.startswith(self.name + ".") or (self.name + ".").startswith(literal)
+        program, dot, _ = pattern.partition(".")
+        if dot:
+            return self.name.endswith("/" + program)
+        word = re.match(r"\w*", pattern)[0]
+        return matches(self.name, pattern) or any(
+            there in text for text in map(text_of, self.sources) for there in (word, "##"))
 
     @property
     def suite(self):
@@ -68,6 +87,24 @@ class Guest:
     def names(self):
         return [self.name]
 
+    def may_match(self, pattern):
+        return matches(self.name, pattern)
+
+
+class Build(Guest):
+    """A build, which is a test as well: that it compiles. test is None."""
+
+
+@functools.cache
+def text_of(path):
+    return pathlib.Path(path).read_text(encoding="utf-8", errors="replace")
+
+
+def matches(name, pattern):
+    if set(pattern) & set("*?["):
+        return fnmatch.fnmatchcase(name, pattern)
+    return re.search(r"(^|[/.])" + re.escape(pattern), name) is not None
+
 
 class Selection:
     """--tag and PATTERN."""
@@ -77,22 +114,28 @@ class Selection:
         self.everything = not tags and not patterns
 
     def matches(self, name):
-        if not self.patterns:
-            return True
-        return any(fnmatch.fnmatchcase(name, p) if set(p) & set("*?[")
-                   else re.search(r"(^|[/.])" + re.escape(p), name) for p in self.patterns)
+        return not self.patterns or any(matches(name, p) for p in self.patterns)
+
+    def has_tag(self, item):
+        return not self.tags or bool(self.tags & item.tags)
+
+    def may_want(self, item):
+        """As wants, for programs that are not built yet: may say yes in vain."""
+        return self.has_tag(item) and (not self.patterns or any(item.may_match(p) for p in self.patterns))
 
     def wants(self, item):
-        if self.tags and not self.tags & item.tags:
-            return False
-        return self.matches(item.name) or any(self.matches(name) for name in item.names())
+        return self.has_tag(item) and (not self.patterns or any(self.matches(name) for name in item.names()))
+
+
+def builds():
+    return [Build(f"build/{build}", {"build"}, None, build) for build in BUILDS]
 
 
 def checks():
     found = []
     for path in sorted(CHECKS.iterdir()) if CHECKS.is_dir() else []:
         if path.is_file() and path.stat().st_mode & 0o100:
-            found.append(Program(f"check/{path.stem}", {"check"}, [str(path)], 120, cwd=ROOT))
+            found.append(Program(f"check/{path.stem}", {"check"}, [str(path)], 300, cwd=ROOT))
     return found
 
 
@@ -117,10 +160,6 @@ def sources(directory):
     return found
 
 
-def case_names(files):
-    return [case for f in files for case in CASE.findall(pathlib.Path(f).read_text(errors="replace"))]
-
-
 def programs():
     """What meson declares, as it is and under every other build. None while meson knows no build."""
     base = build_dir(PLAIN)
@@ -131,7 +170,6 @@ def programs():
     for test in introspect(base, "--tests"):
         suites = [s.split(":", 1)[-1] for s in test["suite"]] or ["unit"]
         files = [f for word in test["cmd"] for f in by_path.get(word, [])]
-        names = case_names(files) if test["protocol"] == "tap" else []
         for build in (b for b in BUILDS if b not in WITHOUT_TESTS):
             def here(word, build=build):
                 return word.replace(str(base) + "/", str(build_dir(build)) + "/")
@@ -140,7 +178,7 @@ def programs():
                 test["timeout"] * SLOW.get(build, 1), test["protocol"],
                 {k: here(v) for k, v in test["env"].items()},
                 # as `meson test` does: built programs among the words are named from there
-                test["workdir"] or build_dir(build), build, names))
+                test["workdir"] or build_dir(build), build, files))
     found.sort(key=lambda p: (list(BUILDS).index(p.build), p.name))
     return found
 

@@ -2,7 +2,8 @@
 """Runs test programs of the build tree: within a limit, in a process group of their own, a result a case.
 
 A program whose protocol is TAP (cmocka's CMOCKA_MESSAGE_OUTPUT=TAP) gives a line a case; any other
-one is a single test. Exit code 77 is a skip, its last line the reason.
+one is a single test. Exit code 77 is a skip, its last line the reason; so is TAP's plan of none.
+With MINIVMM_TEST_LIST in its environment a TAP program runs no case and names all, "case NAME" a line.
 """
 import os
 import re
@@ -15,6 +16,8 @@ from report import MACHINE, Result
 SKIPPED = 77
 CASE = re.compile(r"^(not )?ok\b\s*\d*\s*(?:-\s*)?(.*)$")
 PLAN = re.compile(r"^1\.\.(\d+)")
+NONE = re.compile(r"^1\.\.0 # SKIP\b\s*(.*)$", re.M)
+LIST, LISTED, LIST_SECONDS = "MINIVMM_TEST_LIST", re.compile(r"^case (.*\S)", re.M), 60
 DIRECTIVE = re.compile(r"#\s*SKIP\b\s*(.*)$", re.I)
 
 SANITIZERS = {
@@ -71,10 +74,23 @@ def ending(code, timeout):
     return f"exit code {code}"
 
 
+def environment(program):
+    return {**os.environ, **SANITIZERS, **program.env}
+
+
+def list_cases(program):
+    """Names of the cases of a TAP program, from itself. None: it has one result, for the whole of it."""
+    try:
+        got = subprocess.run(program.command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
+                             timeout=LIST_SECONDS, env={**environment(program), LIST: "1"}, cwd=program.cwd)
+    except (OSError, subprocess.TimeoutExpired):
+        return []
+    return LISTED.findall(got.stdout) if got.returncode == 0 else []
+
+
 def run_program(program, log):
     """All results of one program (plan.Program)."""
-    env = {**os.environ, **SANITIZERS, **program.env}
-    code, seconds = execute(program.command, log, program.timeout, env, program.cwd)
+    code, seconds = execute(program.command, log, program.timeout, environment(program), program.cwd)
     text = log.read_text(errors="replace")
     if code == SKIPPED:
         lines = [line for line in text.splitlines() if line.strip()]
@@ -83,6 +99,9 @@ def run_program(program, log):
         if code == 0:
             return [Result(program.name, "ok", seconds)]
         return [Result(program.name, "FAIL", seconds, ending(code, program.timeout), log)]
+    nothing = NONE.search(text)
+    if nothing and code == 0:
+        return [Result(program.name, "skip", seconds, MACHINE + (nothing[1] or "no reason given"))]
     return cases(program, text, code, seconds, log)
 
 
@@ -118,4 +137,6 @@ def cases(program, text, code, seconds, log):
     elif not results or len(results) != planned:
         reason = f"{len(results)} of {planned} cases reported"
         results.append(Result(program.name, "FAIL", seconds, reason, log))
+    elif sorted(r.name for r in results) != sorted(program.names()):
+        results.append(Result(program.name, "FAIL", seconds, "reports other cases than it lists", log))
     return results
