@@ -75,8 +75,8 @@ def small(t):
 """,
 }
 NAME = re.compile(r"^(?:(?:ok|FAIL) (.+) \([0-9.]+ s\)|skip ([^:]+): .*)$", re.M)
-SELECTIONS = [[], ["unit/"], ["unit/macros"], ["made_"], ["macros.pla"], ["plain (on"], ["of_cl"], ["*.told"], ["unit-asan/*"], ["cli"],
-              ["build/"], ["check", "bench"], ["--tag", "memory"], ["--tag", "boot"], ["--tag", "blk", "--tag", "build"],
+SELECTIONS = [[], ["unit/"], ["made_"], ["macros.pla"], ["plain (on"], ["of_cl"], ["*.told"], ["tol"], ["unit-asan/*"], ["cli"],
+              ["build/"], ["--tag", "memory"], ["--tag", "blk", "--tag", "build"],
               ["--tag", "memory", "plain"]]
 
 

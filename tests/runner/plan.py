@@ -25,6 +25,7 @@ BUILDS = {
     "minimal": ("build-minimal", "gcc", ["-Dauto_features=disabled"]),
 }
 PLAIN = "gcc"
+TABLE = re.compile(r"cmocka_run_group_tests|test_cases\[\]")      # is in a file that has cases
 WITHOUT_TESTS = {"minimal"}         # meson declares none there: for tests of tests/linux that ask for it
 SLOW = {"asan": 3}
 
@@ -48,7 +49,7 @@ class Program:
     env: dict = dataclasses.field(default_factory=dict)
     cwd: pathlib.Path | None = None
     build: str | None = None
-    sources: list = dataclasses.field(default_factory=list)     # where a case's name is written
+    sources: list = dataclasses.field(default_factory=list)     # where its cases are, if that is known
     cases: list | None = None       # once asked for
 
     def names(self):
@@ -68,7 +69,7 @@ class Program:
         if dot:
             return self.name.endswith("/" + program)
         word = re.match(r"\w*", pattern)[0]
-        return matches(self.name, pattern) or any(
+        return matches(self.name, pattern) or not self.sources or any(
             there in text for text in map(text_of, self.sources) for there in (word, "##"))
 
     @property
@@ -169,7 +170,7 @@ def programs():
     found = []
     for test in introspect(base, "--tests"):
         suites = [s.split(":", 1)[-1] for s in test["suite"]] or ["unit"]
-        files = [f for word in test["cmd"] for f in by_path.get(word, [])]
+        files = [f for word in test["cmd"] for f in by_path.get(word, []) if TABLE.search(text_of(f))]
         for build in (b for b in BUILDS if b not in WITHOUT_TESTS):
             def here(word, build=build):
                 return word.replace(str(base) + "/", str(build_dir(build)) + "/")
