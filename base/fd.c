@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -32,6 +33,18 @@ int fd_fill_standard(void)
 		return -errno;
 	close(fd);
 	return 0;
+}
+
+void fd_close_range(unsigned first, unsigned last)
+{
+	long limit;
+
+	if (syscall(SYS_close_range, first, last, 0) == 0)
+		return;
+	/* Linux before 5.9, or a filter around us that knows no later one. */
+	limit = sysconf(_SC_OPEN_MAX);
+	for (unsigned fd = first; fd < limit && fd <= last; fd++)
+		close((int)fd);
 }
 
 int fd_eventfd(void)

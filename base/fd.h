@@ -28,6 +28,9 @@ static inline int fd_take(int *fd)
  * would be taken for it. Before anything is opened. 0 or -errno. */
 int fd_fill_standard(void);
 
+/* Closes the descriptors @first to @last, open or not. While there is one thread. */
+void fd_close_range(unsigned first, unsigned last);
+
 /* A non-blocking eventfd, or -errno. The caller owns it. */
 int fd_eventfd(void);
 /* Adds one to an eventfd. A full counter counts as signalled. */

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <getopt.h>
+#include <limits.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,7 +14,8 @@
 #include "memory/guest_mem.h"
 #include "vmm/arch_x86.h"
 
-enum option_type { OPT_FLAG, OPT_STRING, OPT_LIST, OPT_SIZE, OPT_UINT, OPT_ENUM };
+/* OPT_TEXT may be empty and names no file. */
+enum option_type { OPT_FLAG, OPT_STRING, OPT_TEXT, OPT_LIST, OPT_SIZE, OPT_UINT, OPT_ENUM };
 
 static const char *const machine_words[] = { "acpi", "mptable", "fdt", NULL };
 static const char *const on_reset_words[] = { "reboot", "exit", NULL };
@@ -26,7 +28,6 @@ static const struct option_row {
 	const char *name, *argument;
 	enum option_type type;
 	size_t offset;
-	bool may_be_empty;
 	const char *const *words;
 	uint64_t min, max;
 	const char *help;
@@ -34,9 +35,9 @@ static const struct option_row {
 	{ "kernel", "FILE", OPT_STRING, FIELD(kernel),
 	  .help = "kernel to boot: ELF vmlinux or bzImage (default: the tiny kernel that guest/ builds)" },
 	{ "initrd", "FILE", OPT_LIST, FIELD(initrds), .help = "initial RAM disk; more than one are joined in order" },
-	{ "cmdline", "STRING", OPT_STRING, FIELD(cmdline), .may_be_empty = true,
+	{ "cmdline", "STRING", OPT_TEXT, FIELD(cmdline),
 	  .help = "kernel command line (default: console=ttyS0 reboot=k panic=-1 root=/dev/vda rw)" },
-	{ "append", "STRING", OPT_STRING, FIELD(append), .may_be_empty = true, .help = "adds to the kernel command line" },
+	{ "append", "STRING", OPT_TEXT, FIELD(append), .help = "adds to the kernel command line" },
 	{ "memory", "SIZE", OPT_SIZE, FIELD(memory), .help = "guest RAM, as 512M or 4G (default: 256M)" },
 	{ "mem-backend", "KIND[,KEY=VALUE...]", OPT_STRING, FIELD(mem_backend),
 	  .help = "where RAM comes from: shm, memfd or file,path=FILE (default: shm)" },
@@ -78,13 +79,14 @@ static int set_option(struct options *o, const struct option_row *row, const cha
 	char what[32];
 
 	snprintf(what, sizeof(what), "--%s", row->name);
-	if (row->argument && !*value && !row->may_be_empty)
+	if (row->argument && !*value && row->type != OPT_TEXT)
 		return err_set(e, -EINVAL, "%s needs a value: %s", what, row->argument);
 	switch (row->type) {
 	case OPT_FLAG:
 		*(bool *)field = true;
 		return 0;
 	case OPT_STRING:
+	case OPT_TEXT:
 		*(const char **)field = value;
 		return 0;
 	case OPT_LIST:
@@ -152,6 +154,42 @@ int options_parse(struct options *o, int argc, char **argv, struct err *e)
 	if (r == 0 && !o->help && !o->version)
 		r = check(o, e);
 	return r;
+}
+
+/* The least number from @from on that @path names as /dev/fd/N or /proc/self/fd/N, or @least. */
+static unsigned path_fd(const char *path, unsigned from, unsigned least)
+{
+	static const char folder[] = "/fd/";
+
+	for (const char *at = path; at && (at = strstr(at, folder));) {
+		char *end;
+		unsigned long n;
+
+		at += sizeof(folder) - 1;
+		n = strtoul(at, &end, 10);
+		if (end > at && n >= from && n < least)
+			least = (unsigned)n;
+	}
+	return least;
+}
+
+unsigned options_next_fd(const struct options *o, unsigned from)
+{
+	unsigned least = UINT_MAX;
+
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		const void *field = (const char *)o + rows[i].offset;
+		const struct option_list *list = field;
+
+		if (rows[i].type == OPT_STRING)
+			least = path_fd(*(const char *const *)field, from, least);
+		for (unsigned n = 0; rows[i].type == OPT_LIST && n < list->count; n++)
+			least = path_fd(list->items[n], from, least);
+	}
+	for (unsigned i = 0; i < o->n_devices; i++)
+		if (o->devices[i].fd_given && o->devices[i].fd >= from && o->devices[i].fd < least)
+			least = (unsigned)o->devices[i].fd;
+	return least;
 }
 
 void options_fini(struct options *o)

@@ -47,6 +47,9 @@ struct options {
 /* Defaults, then @argv. 0, or -EINVAL with @e: a usage error. */
 int options_parse(struct options *o, int argc, char **argv, struct err *e);
 void options_fini(struct options *o);
+/* The lowest descriptor from @from on that an option names, as fd=N or by a path /dev/fd/N or
+ * /proc/self/fd/N; UINT_MAX when none does. */
+unsigned options_next_fd(const struct options *o, unsigned from);
 /* What --help shows. */
 void options_help(FILE *out);
 

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -107,10 +108,10 @@ static void keep_only(const int *kept, size_t n)
 		if (next < 0)
 			break;
 		if (next > from)
-			syscall(SYS_close_range, from, next - 1, 0);
+			fd_close_range((unsigned)from, (unsigned)next - 1);
 		from = next + 1;
 	}
-	syscall(SYS_close_range, from, ~0u, 0);
+	fd_close_range((unsigned)from, UINT_MAX);
 }
 
 static void supervise(struct state *s, enum seccomp_mode mode)

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every way minivmm ends: the exit code, and nothing left behind, neither process nor name nor terminal mode."""
+import fcntl
 import os
 import pathlib
 import pty
 import select
 import signal
+import socket
 import subprocess
 import termios
 import time
@@ -32,9 +34,9 @@ class Stage:
         self.shm = shm_names()
         self.keys, self.terminal = pty.openpty()
         self.before = termios.tcgetattr(self.terminal)
-        socket = t.own_backend("rng")
+        rng = t.own_backend("rng")
         self.daemon = t.processes[-1]
-        command = tiny_guest.command(t, code, "--vhost-user", f"rng,socket={socket}",
+        command = tiny_guest.command(t, code, "--vhost-user", f"rng,socket={rng}",
                                      "--mem-backend", f"shm,name=/{self.name}{backend}", *options)
         self.files = {*t.dir.iterdir()}
         self.vmm = t.start("minivmm", command, stdin=self.terminal)
@@ -164,7 +166,6 @@ def after_the_daemon_was_killed(t):
     # before there is a filter the VMM still can remove the name itself
     "both-term": {"number": signal.SIGTERM, "which": [0, 1]}}, **EVERYWHERE)
 def by_a_signal_while_a_daemon_is_silent(t, number, which=()):
-    import socket       # pylint: disable=import-outside-toplevel
     path = t.dir / "silent.sock"
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(path))
@@ -229,6 +230,36 @@ def the_supervisor_keeps_no_descriptor_that_was_inherited(t, backend, sockets):
     vmm.signal(signal.SIGTERM)
     assert vmm.wait(20) == 143
     os.close(read)
+
+
+@test(tags=["ends", "options"], **EVERYWHERE)
+def of_descriptors_that_were_inherited_those_stay_that_options_name(t):
+    """The rest is closed before the guest runs, as who waits for a pipe's end sees."""
+    ours, theirs = socket.socketpair()
+    t.start("minivmm-backend rng", [t.backend, "rng", f"--fd={theirs.fileno()}"], pass_fds=[theirs.fileno()])
+    command = tiny_guest.command(t, HELLO + SPIN)
+    kernel = os.open(t.dir / "guest.elf", os.O_RDONLY)
+    report = os.open(t.dir / "report", os.O_WRONLY | os.O_CREAT)
+    named = [ours.fileno(), kernel, report]
+    pipes = [os.pipe() for _ in range(4)]
+    high = [fcntl.fcntl(write, fcntl.F_DUPFD, 900) for _, write in pipes]
+    command += ["--kernel", f"/proc/self/fd/{kernel}", "--boot-report", f"/dev/fd/{report}",
+                # a word for the guest names nothing
+                "--append", f"/dev/fd/{high[0]}", "--vhost-user", f"rng,fd={ours.fileno()}"]
+    want = {os.readlink(f"/proc/self/fd/{fd}") for fd in named}
+    vmm = t.start("minivmm", command, pass_fds=[*named, *high, *(write for _, write in pipes)])
+    for fd in [*high, *(write for _, write in pipes), kernel, report]:
+        os.close(fd)
+    ours.close()
+    theirs.close()
+    vmm.expect("U")
+    for read, _ in pipes:
+        assert select.select([read], [], [], 0)[0] and os.read(read, 1) == b"", "a pipe is still open in it"
+        os.close(read)
+    have = {os.readlink(fd) for fd in pathlib.Path(f"/proc/{vmm.pid}/fd").iterdir()}
+    assert want <= have, f"what options name is closed: {want - have}"
+    vmm.signal(signal.SIGTERM)
+    assert vmm.wait(20) == 143 and (t.dir / "report").stat().st_size, "no report"
 
 
 @test(tags=["ends", "options"], **EVERYWHERE)

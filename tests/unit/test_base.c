@@ -1,13 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -360,6 +366,55 @@ static void stop_ends_the_loop_once(void **state)
 	assert_true(loop_once(&f->loop, 0));
 }
 
+/* Makes close_range what it is to a host or a container that does not know it. */
+static bool forbid_close_range(void)
+{
+	struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_close_range, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog program = { ARRAY_SIZE(code), code };
+
+	return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
+	       prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0;
+}
+
+/* In a process of its own, whose descriptors may go. */
+static void close_some(bool forbidden)
+{
+	int status;
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		bool ok = !forbidden || forbid_close_range();
+
+		for (int fd = 20; fd <= 24; fd++)
+			ok = ok && dup2(STDERR_FILENO, fd) == fd;
+		fd_close_range(21, 22);
+		for (int fd = 20; fd <= 24; fd++)
+			ok = ok && (fcntl(fd, F_GETFD) >= 0) == (fd != 21 && fd != 22);
+		fd_close_range(24, UINT_MAX);
+		ok = ok && fcntl(23, F_GETFD) >= 0 && fcntl(24, F_GETFD) < 0;
+		_exit(ok ? 0 : 1);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+}
+
+static void a_range_of_fds_is_closed_and_no_other(void **state)
+{
+	(void)state;
+	close_some(false);
+}
+
+static void a_range_of_fds_is_closed_where_the_host_cannot_at_once(void **state)
+{
+	(void)state;
+	close_some(true);
+}
+
 static void log_levels_have_names(void **state)
 {
 	(void)state;
@@ -386,6 +441,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_job_posted_twice_runs_once_and_may_post_itself,
 						loop_setup, loop_teardown),
 		cmocka_unit_test_setup_teardown(stop_ends_the_loop_once, loop_setup, loop_teardown),
+		cmocka_unit_test(a_range_of_fds_is_closed_and_no_other),
+		cmocka_unit_test(a_range_of_fds_is_closed_where_the_host_cannot_at_once),
 		cmocka_unit_test(log_levels_have_names),
 	};
 
