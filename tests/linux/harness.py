@@ -14,6 +14,7 @@ failure. Nothing here waits by sleeping for an event that the kernel can tell.
 import contextlib
 import ctypes
 import dataclasses
+import errno
 import importlib
 import os
 import pathlib
@@ -123,15 +124,17 @@ def wait_for_socket(path, process, timeout=30, atomic=False):
 
 
 class Process:
-    """A program in the background, its output collected."""
+    """A program in the background, its output collected: from a pipe, or where stdout is another file, from output."""
 
-    def __init__(self, name, command, *, log=None, stdin=subprocess.DEVNULL, pass_fds=(), env=None, cwd=None):
+    def __init__(self, name, command, *, log=None, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, output=None,
+                 pass_fds=(), env=None, cwd=None):
         self.name, self.command = name, command
         self.out = bytearray()
         self.changed = threading.Condition()
         self.log = log
-        self.child = subprocess.Popen([str(word) for word in command], stdin=stdin, stdout=subprocess.PIPE,
+        self.child = subprocess.Popen([str(word) for word in command], stdin=stdin, stdout=stdout,
                                       stderr=subprocess.STDOUT, pass_fds=pass_fds, env=env, cwd=cwd)
+        self.output = self.child.stdout.fileno() if output is None else output
         self.pid = self.child.pid
         self.pidfd = os.pidfd_open(self.pid)
         self.reader = threading.Thread(target=self.collect, daemon=True)
@@ -140,7 +143,12 @@ class Process:
 
     def collect(self):
         while True:
-            data = os.read(self.child.stdout.fileno(), 65536)
+            try:
+                data = os.read(self.output, 65536)
+            except OSError as error:
+                if error.errno != errno.EIO:    # a terminal that nobody has open any more
+                    raise
+                data = b""
             with self.changed:
                 if not data:
                     self.closed = True
