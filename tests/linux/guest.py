@@ -27,6 +27,7 @@ DISK = "image:128M"
 INIT = "init:"          # our init as a program of the host: it computes what the guest must have written
 NEEDS = [DISK, INIT]
 UP, OK, FAILED = "minivmm-init: up", "minivmm-init: ok", "minivmm-init: FAIL"
+QUIET = "quiet "        # errors and worse: in the lab the rest takes more than half of a boot's time
 SECONDS = 100           # of a boot in the lab, several times what it takes
 
 
@@ -64,10 +65,10 @@ def make_disk(t, name="disk.img", image=DISK):
 
 
 class Guest:
-    """A disk, the daemon that serves it, and minivmm; run it or talk to it."""
+    """A disk, the daemon that serves it, and minivmm; run it or talk to it. quiet: the kernel tells of errors only."""
 
     def __init__(self, t, kernel="tiny", cpus=1, options=(), verbs="verify write=4M sync poweroff",
-                 daemon="storage", cmdline=True, disk=None):
+                 daemon="storage", cmdline=True, disk=None, quiet=True):
         self.t = t
         resource, image, initrd, machine = KERNELS[kernel]
         directory = t.resource(resource)
@@ -83,7 +84,7 @@ class Guest:
         if cpus != 1:
             self.command += ["--cpus", cpus]
         if cmdline:
-            self.command += ["--append", f"-- {verbs}"]
+            self.command += ["--append", f"{QUIET if quiet else ''}-- {verbs}"]
         self.command += options
         self.process = None
 

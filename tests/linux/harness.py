@@ -46,24 +46,20 @@ class Test:
     tags: set
     needs: list             # what run.sh prepares: kernel:tiny, debian:6.1, ...
     timeout: float          # seconds on an idle machine's lab; the runner allows for a loaded one
-    every_build: bool       # also under clang and the sanitizers
     under: str              # the one build it is for, if that is another than the plain one
     alone: bool             # nothing else may run meanwhile
     build: bool             # needs minivmm built
     kvm: bool               # needs a real KVM; else it runs on any machine
 
 
-def test(tags=(), needs=(), timeout=120, cases=None, every_build=(), under="", alone=False, build=True,
-         kvm=True):
-    """Registers a function as a test, or as one a case. every_build: True, or the cases it holds for."""
+def test(tags=(), needs=(), timeout=120, cases=None, under="", alone=False, build=True, kvm=True):
+    """Registers a function as a test, or as one a case."""
     def register(function):
         module = function.__module__.removeprefix("test_")
         for label, arguments in (cases or {"": {}}).items():
             name = f"{module}.{function.__name__}" + (f".{label}" if label else "")
-            every = every_build if isinstance(every_build, bool) else label in every_build
             wanted = needs(arguments) if callable(needs) else list(needs)
-            REGISTRY.append(Test(name, function, arguments, set(tags), wanted, timeout, every, under, alone, build,
-                                 kvm))
+            REGISTRY.append(Test(name, function, arguments, set(tags), wanted, timeout, under, alone, build, kvm))
         return function
     return register
 

@@ -15,7 +15,7 @@ import tiny_guest
 from harness import descendants, test
 from tiny_guest import CRASH, DEBUG_EXIT, HALT, HELLO, POWER_OFF, RESET, SPIN, TALK, touch
 
-EVERYWHERE = {"kvm": False, "timeout": 60, "every_build": True}
+EVERYWHERE = {"kvm": False, "timeout": 60}
 SHM = pathlib.Path("/dev/shm")
 
 

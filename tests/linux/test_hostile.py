@@ -9,7 +9,7 @@ import hostile_daemon as hostile
 import tiny_guest
 from harness import test
 
-SETUP = {"kvm": False, "timeout": 120, "every_build": True, "tags": ["hostile", "virtio"]}
+SETUP = {"kvm": False, "timeout": 120, "tags": ["hostile", "virtio"]}
 
 
 def level():

@@ -48,7 +48,7 @@ WRONG = {
 }
 
 
-@test(tags=["options"], kvm=False, timeout=30, every_build=True, needs=["kernel:tiny"],
+@test(tags=["options"], kvm=False, timeout=30, needs=["kernel:tiny"],
       cases={name: {"code": code, "words": words} for name, (code, words) in WRONG.items()})
 def wrong(t, code, words):
     values = {"{kernel}": str(t.resource("kernel:tiny") / "vmlinux")}

@@ -19,6 +19,7 @@ import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "linux"))
 import harness      # noqa: E402 pylint: disable=wrong-import-position
+from tap import SANITIZERS      # noqa: E402 pylint: disable=wrong-import-position
 
 GRACE = 5       # seconds from asking a late test to end until it and all below it is killed
 
@@ -56,6 +57,7 @@ class Running:
             os.dup2(fd, to)
         sys.stdout = os.fdopen(1, "w", buffering=1, closefd=False)
         harness.SLOW = item["slow"]
+        os.environ.update(SANITIZERS)
         outcome = harness.run_test(test, item["build"], plan["resources"], self.dir)
         os.write(result, json.dumps(outcome).encode())
         os._exit(0)

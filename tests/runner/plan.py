@@ -27,6 +27,15 @@ BUILDS = {
 PLAIN = "gcc"
 TABLE = re.compile(r"cmocka_run_group_tests|test_cases\[\]")      # is in a file that has cases
 WITHOUT_TESTS = {"minimal"}         # meson declares none there: for tests of tests/linux that ask for it
+# Tests of tests/linux run under every build but these, which add a kernel, a size, a figure or a script
+# to what the others test of our code: under the plain build only.
+ONCE = (
+    "boot.kernel.debian-*", "boot.kernel.tiny.1cpu", "boot.kernel.tiny-acpi.1cpu", "boot.kernel.tiny-of.1cpu",
+    "boot.kernel.tiny-bzimage.4cpu", "boot.as_many_processors_as_there_can_be", "boot.written_disk_survives",
+    "boot.nothing_given_but_ram_and_disk", "boot.signal_ends_it.int", "boot.signal_ends_it.hup",
+    "harness.*", "install.*", "manual.*", "memory.size_boots.3G*", "memory.kind_boots.shm",
+    "memory.kind_boots.shm-4k", "try.*",
+)
 SLOW = {"asan": 3}
 
 
@@ -184,16 +193,21 @@ def programs():
     return found
 
 
-def is_under(test, build):
+def is_under(test, build, excepted):
     if test.under:
         return build == test.under
-    return build == PLAIN or (test.every_build and build not in WITHOUT_TESTS)
+    return build == PLAIN or (build not in WITHOUT_TESTS and test.name not in excepted)
 
 
 def guests():
-    """The functions of tests/linux; under the other builds those that ask for it."""
+    """The functions of tests/linux; under the other builds those that ONCE does not except."""
     sys.path.insert(0, str(LINUX))
     import harness      # pylint: disable=import-outside-toplevel
     tests = harness.load(LINUX)
+    once = {pattern: {test.name for test in tests if fnmatch.fnmatchcase(test.name, pattern)} for pattern in ONCE}
+    stale = [pattern for pattern, names in once.items() if not names]
+    if stale:
+        sys.exit(f"run.sh: ONCE of tests/runner/plan.py names no test by {', '.join(stale)}")
+    excepted = set().union(*once.values())
     return [Guest(f"{suite_of('linux' if test.kvm else 'cli', build)}/{test.name}", {*test.tags}, test, build)
-            for build in BUILDS for test in tests if is_under(test, build)]
+            for build in BUILDS for test in tests if is_under(test, build, excepted)]
