@@ -65,7 +65,7 @@ print("case told" if "MINIVMM_TEST_LIST" in os.environ else "1..1\\nok 1 - " + (
 import os
 from harness import test
 
-@test(tags=["boot"], kvm=False, build=False, every_build=["a"], cases={"a": {}, "b": {}})
+@test(tags=["boot"], kvm=False, build=False, cases={"a": {}, "b": {}})
 def guest(t):
     t.boots += int(os.environ["TOY_BOOTS"])
 
@@ -89,6 +89,9 @@ class Toy:
             path.write_text(text.lstrip("\n"), encoding="utf-8")
             path.chmod(0o755)
         shutil.copytree(ROOT / "tests/runner", directory / "tests/runner")
+        plan = directory / "tests/runner/plan.py"
+        plan.write_text(re.sub(r"^ONCE = \(.*?^\)", 'ONCE = ("toy.guest.b",)', plan.read_text(encoding="utf-8"),
+                               flags=re.S | re.M), encoding="utf-8")
         shutil.copy(ROOT / "tests/linux/harness.py", directory / "tests/linux")
         shutil.copy(ROOT / "tests/unit/list_cases.c", directory)
 
