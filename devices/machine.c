@@ -34,3 +34,14 @@ void machine_run_in_loop(struct machine *m, struct loop_job *job)
 	else
 		job->run(job->arg);
 }
+
+void machine_wait_until(struct machine *m, bool (*done)(void *arg), void *arg)
+{
+	if (m->ops->in_vcpu(m->ctx))
+		m->ops->wait_until(m->ctx, done, arg);
+}
+
+void machine_wake(struct machine *m)
+{
+	m->ops->wake(m->ctx);
+}

@@ -19,6 +19,13 @@
 #include "devices/bus.h"
 #include "memory/guest_mem.h"
 
+/* A guest write, on the MMIO bus, that signals an eventfd instead of leaving the kernel. */
+struct machine_doorbell {
+	uint64_t addr;
+	bool one_value;			/* 4 bytes that are `value`; else any value of any size */
+	uint32_t value;
+};
+
 struct machine_ops {
 	/* Loop. Connects an eventfd to an interrupt: each signal raises @gsi. With @resample >=
 	 * 0 the line is level-triggered: it stays up until the guest's EOI, which signals
@@ -31,10 +38,9 @@ struct machine_ops {
 	 * effect before it returns. Address and data are the guest's words: what the kernel
 	 * refuses is an error here, leaves the MSI going nowhere and disturbs no other. */
 	int (*msi_route)(void *ctx, unsigned gsi, bool enabled, uint64_t address, uint32_t data);
-	/* Loop. A guest write of any value and @size bytes (0: any size) at @addr signals @eventfd
-	 * instead of leaving the kernel. */
-	int (*ioeventfd_add)(void *ctx, bool port, uint64_t addr, unsigned size, int eventfd);
-	void (*ioeventfd_del)(void *ctx, bool port, uint64_t addr, unsigned size, int eventfd);
+	/* Loop. Joins a doorbell to an eventfd, and undoes it. */
+	int (*ioeventfd_add)(void *ctx, const struct machine_doorbell *d, int eventfd);
+	void (*ioeventfd_del)(void *ctx, const struct machine_doorbell *d, int eventfd);
 	/* Loop. Sets memory slot @slot to [gpa, gpa + size) backed by @host; size 0 removes it. */
 	int (*slot_set)(void *ctx, unsigned slot, uint64_t gpa, uint64_t size, void *host);
 	/* Any. The guest asked for one of enum machine_request. Returns at once. */
@@ -45,6 +51,11 @@ struct machine_ops {
 	/* Any. Called by machine_run_in_loop in a vCPU's exit: the exit ends only when @job has
 	 * run. */
 	void (*wait_for_job)(void *ctx, struct loop_job *job);
+	/* Any. Called by machine_wait_until in a vCPU's exit: the exit ends only when @done says
+	 * so, which is asked under the lock, at once and after each wake. */
+	void (*wait_until)(void *ctx, bool (*done)(void *arg), void *arg);
+	/* Any. What a `done` asks about may have changed. */
+	void (*wake)(void *ctx);
 };
 
 enum machine_request {
@@ -71,6 +82,7 @@ struct machine {
 	struct bus pio, mmio;
 	unsigned next_gsi;		/* MSI number given out next */
 	unsigned next_slot;		/* memory slot given out next */
+	unsigned mmio_devices;		/* virtio_mmio.c's: how many there are */
 };
 
 /*
@@ -95,5 +107,15 @@ int machine_alloc_slot(struct machine *m);
  * device's state of the moment it runs, because a second request while it is posted adds nothing.
  */
 void machine_run_in_loop(struct machine *m, struct loop_job *job);
+
+/*
+ * Any thread, under the lock. In a vCPU's exit: the exit does not end before @done(@arg) is true;
+ * one wait an exit. What makes it true calls machine_wake. The wait is without the lock, after the
+ * device code returned, and a pause of the machine interrupts it; a reset ends it, since @done is
+ * to be true of a device that was reset. In the loop nothing happens.
+ */
+void machine_wait_until(struct machine *m, bool (*done)(void *arg), void *arg);
+/* Any thread, under the lock. */
+void machine_wake(struct machine *m);
 
 #endif

@@ -195,7 +195,7 @@ static void machine_reset_step(struct vhost_user_device *dev)
 	void (*done)(void *arg) = dev->reset_done;
 
 	dev->reset_done = NULL;
-	virtio_pci_reset(&dev->pci);
+	dev->virtio.transport->reset(&dev->virtio);
 	done(dev->reset_arg);
 }
 
@@ -410,7 +410,10 @@ int vhost_user_device_realize(struct vhost_user_device *dev, struct err *e)
 	d->offered = vu_features_offer(dev->type, dev->frontend.features);
 	d->config_window = dev->type->config_window;
 	load_config(dev);
-	r = virtio_pci_init(&dev->pci, d, dev->bus, dev->type->pci_class, e);
+	if (o->transport == VHOST_USER_PCI)
+		r = virtio_pci_init(&dev->pci, d, dev->bus, dev->type->pci_class, e);
+	else
+		r = virtio_mmio_init(&dev->mmio, d, e);
 	if (r) {
 		virtio_fini(d);
 		return r;
@@ -425,7 +428,8 @@ void vhost_user_device_fini(struct vhost_user_device *dev)
 		return;
 	loop_cancel(dev->machine->loop, &dev->work);
 	vu_frontend_fini(&dev->frontend);
-	virtio_pci_fini(&dev->pci);
+	if (dev->virtio.transport)
+		dev->virtio.transport->fini(&dev->virtio);
 	virtio_fini(&dev->virtio);
 	dev->machine = NULL;
 }

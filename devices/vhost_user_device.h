@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A virtio device whose queues a vhost-user daemon serves: joins registers (virtio.h), their
- * transport (virtio_pci.h) and the connection (vhost/frontend.h).
+ * transport (virtio_pci.h, virtio_mmio.h) and the connection (vhost/frontend.h).
  *
  * Theory of operation. The data path is not here: guest -> ioeventfd -> daemon -> irqfd -> guest.
  * What is here is the life cycle. A vCPU that writes the status register only posts `work`, which
@@ -12,7 +12,8 @@
  *      +------stopped----- stopping <--status 0---+      any but idle --connection gone--> lost
  *
  * Kicks of the time between wait in their eventfds. Status 0 is answered by a register that reads
- * non-zero until the daemon has given back every ring. A lost connection sets DEVICE_NEEDS_RESET
+ * non-zero until the daemon has given back every ring (and by MMIO by an exit that ends then, as
+ * drivers ask there but once). A lost connection sets DEVICE_NEEDS_RESET
  * and the VMM goes on; the reset after it is complete only when the daemon is known to touch guest
  * memory no more, since a guest that waits is better than a guest that is corrupted.
  *
@@ -27,6 +28,7 @@
 
 #include "devices/vhost_user_options.h"
 #include "devices/virtio.h"
+#include "devices/virtio_mmio.h"
 #include "devices/virtio_pci.h"
 #include "vhost/frontend.h"
 
@@ -48,7 +50,10 @@ struct vhost_user_device {
 
 	struct vu_frontend frontend;
 	struct virtio_dev virtio;
-	struct virtio_pci pci;
+	union {
+		struct virtio_pci pci;
+		struct virtio_mmio mmio;
+	};				/* as options->transport says */
 
 	/* What the wiring waits for after vhost_user_device_connect: one of the two. */
 	bool ready;			/* the daemon has said what it offers: realize comes next */
@@ -84,7 +89,7 @@ void vhost_user_device_init(struct vhost_user_device *dev, const struct vhost_us
  * or -errno with @e. */
 int vhost_user_device_connect(struct vhost_user_device *dev, int *sock, struct err *e);
 /* Set-up, after ready. Checks what the daemon offers against options and type, and puts the device
- * on the PCI bus. 0 or -errno with @e: what is missing, and what to do. */
+ * on its bus. 0 or -errno with @e: what is missing, and what to do. */
 int vhost_user_device_realize(struct vhost_user_device *dev, struct err *e);
 /* Ends connection and device at once. Works on a half-built or zeroed struct, twice. */
 void vhost_user_device_fini(struct vhost_user_device *dev);

@@ -16,6 +16,8 @@
 /* PCI device ids 0x1040 and up carry the virtio id; vendor 0x1af4 has them up to 0x107f. */
 enum { VIRTIO_ID_LAST = 63 };
 
+static const char *const transports[] = { "pci", "mmio", NULL };
+
 #define FIELD(f) offsetof(struct vhost_user_options, f)
 #define NUMBER(k, f, lo, hi, text) \
 	{ .key = k, .type = KEYVAL_UINT, .offset = FIELD(f), .min = lo, .max = hi, \
@@ -28,6 +30,8 @@ const struct keyval vhost_user_keys[] = {
 	STRING("socket", socket, "path of the socket where the daemon listens"),
 	NUMBER("fd", fd, 0, INT_MAX, "instead of socket: an inherited, connected socket"),
 	STRING("id", id, "name of the device in messages"),
+	{ .key = "transport", .type = KEYVAL_ENUM, .offset = FIELD(transport),
+	  .words = transports, .help = "how the guest reaches its registers" },
 	NUMBER("queues", queues, 1, VIRTIO_QUEUES_MAX,
 	       "number of queues; for blk one for each vCPU as far as the daemon goes"),
 	NUMBER("num-queues", queues, 1, VIRTIO_QUEUES_MAX, "the same as queues"),

@@ -17,6 +17,8 @@
 
 enum { VHOST_USER_ID_MAX = 31 };
 
+enum vhost_user_transport { VHOST_USER_PCI, VHOST_USER_MMIO };
+
 struct vhost_user_options {
 	char *word;			/* type as written, NULL: none; owned */
 	const struct vu_device_type *type;
@@ -24,6 +26,7 @@ struct vhost_user_options {
 	uint64_t fd;			/* of a connected socket that we inherited */
 	char *id;			/* NULL: the type's name and `number`; owned */
 	uint64_t queues, queue_size, config_size, virtio_id;
+	int transport;			/* enum vhost_user_transport */
 	bool fd_given, queues_given, queue_size_given, config_size_given, virtio_id_given;
 
 	/* Not parsed: the caller sets these before vhost_user_device_init. */

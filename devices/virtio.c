@@ -64,11 +64,18 @@ static void misused(struct virtio_dev *d, const char *what)
 		log_warn("device %s: the driver %s: ignored", d->name, what);
 }
 
-void virtio_set_features(struct virtio_dev *d, uint64_t features)
+uint32_t virtio_features_half(uint64_t features, uint32_t select)
 {
-	if (d->resetting || d->status & VIRTIO_CONFIG_S_FEATURES_OK)
+	return select < 2 ? (uint32_t)(features >> (32 * select)) : 0;
+}
+
+void virtio_set_features_half(struct virtio_dev *d, uint32_t select, uint32_t value)
+{
+	unsigned shift = 32 * select;
+
+	if (select > 1 || d->resetting || d->status & VIRTIO_CONFIG_S_FEATURES_OK)
 		return;
-	d->acked = features;
+	d->acked = (d->acked & ~((uint64_t)UINT32_MAX << shift)) | (uint64_t)value << shift;
 }
 
 static bool features_valid(const struct virtio_dev *d)
@@ -250,6 +257,14 @@ void virtio_queue_enable(struct virtio_dev *d, unsigned index)
 		return;
 	}
 	q->enabled = true;
+}
+
+void virtio_queue_disable(struct virtio_dev *d, unsigned index)
+{
+	struct virtio_queue *q = virtio_queue_at(d, index);
+
+	if (q && virtio_vector_writable(d))
+		q->enabled = false;
 }
 
 void virtio_queue_kick(struct virtio_dev *d, unsigned index)

@@ -67,6 +67,10 @@ struct virtio_transport_ops {
 	void (*config_interrupt)(struct virtio_dev *d);
 	/* Any thread. The reset the driver asked for is complete. */
 	void (*reset_done)(struct virtio_dev *d);
+	/* Loop. The machine's own reset, after that of the device is complete. */
+	void (*reset)(struct virtio_dev *d);
+	/* Loop. Disconnects and leaves its bus. Works after an init that failed, twice. */
+	void (*fini)(struct virtio_dev *d);
 };
 
 /* The bytes of config space that the driver may write; len 0: none. */
@@ -110,8 +114,11 @@ void virtio_fini(struct virtio_dev *d);
 
 /* Driver's side, called by the transport. */
 
-/* The driver's features; ignored after FEATURES_OK and while a reset is under way. */
-void virtio_set_features(struct virtio_dev *d, uint64_t features);
+/* Half @select of a 64-bit feature word; there are two, and the others are 0. */
+uint32_t virtio_features_half(uint64_t features, uint32_t select);
+/* Half @select of the driver's features; ignored after FEATURES_OK and while a reset is under
+ * way. */
+void virtio_set_features_half(struct virtio_dev *d, uint32_t select, uint32_t value);
 /* The status register (2.1): 0 resets; a write that clears a bit is ignored; FEATURES_OK stays
  * clear when the features are not a subset of the offered ones with VERSION_1 among them. */
 void virtio_set_status(struct virtio_dev *d, uint8_t status);
@@ -129,6 +136,8 @@ bool virtio_vector_writable(const struct virtio_dev *d);
 /* Enables a queue after checking size (at most max_size; a power of two unless the ring is packed)
  * and addresses (aligned, in RAM). A bad one stays disabled and the device needs a reset. */
 void virtio_queue_enable(struct virtio_dev *d, unsigned index);
+/* Takes that back, until DRIVER_OK; later only a reset does. */
+void virtio_queue_disable(struct virtio_dev *d, unsigned index);
 /* A doorbell that reached the VMM: signals the kick of queue @index when it is enabled. */
 void virtio_queue_kick(struct virtio_dev *d, unsigned index);
 /* The same as writing 0 to the status register; for the machine's own reset. */

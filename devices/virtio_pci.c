@@ -123,9 +123,10 @@ static uint64_t doorbells_wanted(const struct virtio_pci *p)
 	return p->connected ? p->pci.bars[VIRTIO_PCI_BAR].addr : PCI_UNMAPPED;
 }
 
-static uint64_t doorbell(uint64_t bar_addr, unsigned queue)
+static struct machine_doorbell doorbell(uint64_t bar_addr, unsigned queue)
 {
-	return bar_addr + VIRTIO_PCI_NOTIFY + queue * VIRTIO_PCI_NOTIFY_STRIDE;
+	return (struct machine_doorbell){ .addr = bar_addr + VIRTIO_PCI_NOTIFY +
+						  queue * VIRTIO_PCI_NOTIFY_STRIDE };
 }
 
 /* Loop. Without its ioeventfd a doorbell still works, by an exit: an error is only logged. */
@@ -135,11 +136,12 @@ static void add_doorbells(struct virtio_pci *p, uint64_t at)
 
 	for (unsigned i = 0; i < p->virtio->n_queues; i++) {
 		const struct virtio_queue *q = &p->virtio->queues[i];
+		struct machine_doorbell bell = doorbell(at, i);
 		int r;
 
 		if (!q->enabled)
 			continue;
-		r = m->ops->ioeventfd_add(m->ctx, false, doorbell(at, i), 0, q->kick);
+		r = m->ops->ioeventfd_add(m->ctx, &bell, q->kick);
 		if (!r)
 			p->doorbells |= BIT64(i);
 		else if (misuse_first(&p->refused))
@@ -157,9 +159,10 @@ static void sync_doorbells(struct virtio_pci *p)
 	if (p->doorbells_at == want)
 		return;
 	for (unsigned i = 0; i < p->virtio->n_queues; i++) {
+		struct machine_doorbell bell = doorbell(p->doorbells_at, i);
+
 		if (p->doorbells & BIT64(i))
-			m->ops->ioeventfd_del(m->ctx, false, doorbell(p->doorbells_at, i), 0,
-					      p->virtio->queues[i].kick);
+			m->ops->ioeventfd_del(m->ctx, &bell, p->virtio->queues[i].kick);
 	}
 	p->doorbells = 0;
 	p->doorbells_at = want;
@@ -239,11 +242,43 @@ static void transport_reset_done(struct virtio_dev *d)
 	intx_update(p);
 }
 
+static void transport_fini(struct virtio_dev *d)
+{
+	struct virtio_pci *p = d->transport_arg;
+
+	if (!p->virtio)
+		return;
+	/* The irqfds end when their eventfds are closed, which does not take milliseconds. */
+	p->connected = false;
+	unwatch_calls(p);
+	p->joined = VIRTIO_PCI_APART;
+	sync_doorbells(p);
+	pci_dev_del(&p->pci);
+	msix_fini(&p->msix);
+	loop_cancel(p->machine->loop, &p->sync);
+	p->virtio = NULL;
+}
+
+static void transport_reset(struct virtio_dev *d)
+{
+	struct virtio_pci *p = d->transport_arg;
+
+	power_on(p);
+	pci_dev_set(&p->pci, p->cfg_cap + VIRTIO_PCI_CAP_BAR, 1, VIRTIO_PCI_BAR);
+	pci_dev_set(&p->pci, p->cfg_cap + VIRTIO_PCI_CAP_OFFSET, 4, 0);
+	pci_dev_set(&p->pci, p->cfg_cap + VIRTIO_PCI_CAP_LENGTH, 4, 0);
+	pci_dev_set(&p->pci, p->cfg_cap + CAP_CFG_DATA, 4, 0);
+	pci_dev_reset(&p->pci);
+	msix_reset(&p->msix);
+}
+
 static const struct virtio_transport_ops transport_ops = {
 	.connect = transport_connect,
 	.disconnect = transport_disconnect,
 	.config_interrupt = transport_config_interrupt,
 	.reset_done = transport_reset_done,
+	.reset = transport_reset,
+	.fini = transport_fini,
 };
 
 /* The other parts of the BAR */
@@ -457,32 +492,6 @@ int virtio_pci_init(struct virtio_pci *p, struct virtio_dev *d, struct pci_bus *
 	if (!r)
 		r = pci_dev_add(bus, &p->pci, e);
 	if (r)
-		virtio_pci_fini(p);
+		transport_fini(d);
 	return r;
-}
-
-void virtio_pci_fini(struct virtio_pci *p)
-{
-	if (!p->virtio)
-		return;
-	/* The irqfds end when their eventfds are closed, which does not take milliseconds. */
-	p->connected = false;
-	unwatch_calls(p);
-	p->joined = VIRTIO_PCI_APART;
-	sync_doorbells(p);
-	pci_dev_del(&p->pci);
-	msix_fini(&p->msix);
-	loop_cancel(p->machine->loop, &p->sync);
-	p->virtio = NULL;
-}
-
-void virtio_pci_reset(struct virtio_pci *p)
-{
-	power_on(p);
-	pci_dev_set(&p->pci, p->cfg_cap + VIRTIO_PCI_CAP_BAR, 1, VIRTIO_PCI_BAR);
-	pci_dev_set(&p->pci, p->cfg_cap + VIRTIO_PCI_CAP_OFFSET, 4, 0);
-	pci_dev_set(&p->pci, p->cfg_cap + VIRTIO_PCI_CAP_LENGTH, 4, 0);
-	pci_dev_set(&p->pci, p->cfg_cap + CAP_CFG_DATA, 4, 0);
-	pci_dev_reset(&p->pci);
-	msix_reset(&p->msix);
 }

@@ -73,15 +73,11 @@ struct virtio_pci {
 
 /*
  * Set-up. Becomes the transport of @d, whose queues and config size are known, on @bus. @class_code
- * is 24 bits. @d and @bus are borrowed, and @p must not move, until virtio_pci_fini. 0 or -errno
- * with @e.
+ * is 24 bits. @d and @bus are borrowed, and @p must not move, until the transport's fini. 0 or
+ * -errno with @e.
  */
 int virtio_pci_init(struct virtio_pci *p, struct virtio_dev *d, struct pci_bus *bus,
 		    uint32_t class_code, struct err *e);
-/* Loop. Disconnects and leaves the bus. Works on a zeroed struct, twice. */
-void virtio_pci_fini(struct virtio_pci *p);
-/* Loop. The machine's reset of the PCI function, after the device's own reset is complete. */
-void virtio_pci_reset(struct virtio_pci *p);
 
 /* virtio_pci_common.c. The common configuration registers; any offset within them, any size. */
 uint64_t virtio_pci_common_read(struct virtio_pci *p, uint64_t off, unsigned size);

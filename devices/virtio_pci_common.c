@@ -39,12 +39,6 @@ static uint64_t ones(unsigned size)
 	return size < 8 ? BIT64(8 * size) - 1 : UINT64_MAX;
 }
 
-/* Half @select of a 64-bit feature word; there are two. */
-static uint32_t feature_half(uint64_t features, uint32_t select)
-{
-	return select < 2 ? (uint32_t)(features >> (32 * select)) : 0;
-}
-
 /* A queue that does not exist reads 0 everywhere. */
 static uint64_t queue_reg_read(const struct virtio_pci *p, enum common_reg reg)
 {
@@ -79,11 +73,11 @@ static uint64_t common_reg_read(const struct virtio_pci *p, enum common_reg reg)
 	case DEVICE_FEATURE_SELECT:
 		return p->device_feature_select;
 	case DEVICE_FEATURE:
-		return feature_half(d->offered, p->device_feature_select);
+		return virtio_features_half(d->offered, p->device_feature_select);
 	case DRIVER_FEATURE_SELECT:
 		return p->driver_feature_select;
 	case DRIVER_FEATURE:
-		return feature_half(d->acked, p->driver_feature_select);
+		return virtio_features_half(d->acked, p->driver_feature_select);
 	case CONFIG_VECTOR:
 		return p->config_vector;
 	case NUM_QUEUES:
@@ -138,16 +132,6 @@ static void queue_reg_write(struct virtio_pci *p, enum common_reg reg, uint64_t 
 	}
 }
 
-static void driver_feature_write(struct virtio_pci *p, uint64_t value)
-{
-	uint64_t low = ones(4), acked = p->virtio->acked;
-
-	if (p->driver_feature_select == 0)
-		virtio_set_features(p->virtio, (acked & ~low) | value);
-	else if (p->driver_feature_select == 1)
-		virtio_set_features(p->virtio, (acked & low) | value << 32);
-}
-
 static void common_reg_write(struct virtio_pci *p, enum common_reg reg, uint64_t value)
 {
 	switch ((int)reg) {
@@ -158,7 +142,7 @@ static void common_reg_write(struct virtio_pci *p, enum common_reg reg, uint64_t
 		p->driver_feature_select = (uint32_t)value;
 		break;
 	case DRIVER_FEATURE:
-		driver_feature_write(p, value);
+		virtio_set_features_half(p->virtio, p->driver_feature_select, (uint32_t)value);
 		break;
 	case CONFIG_VECTOR:
 		p->config_vector = vector_mapped(p, value);

@@ -2,9 +2,11 @@
 #include "vmm/acpi.h"
 
 #include <assert.h>
+#include <stdio.h>
 
 #include "base/cursor.h"
 #include "devices/platform.h"
+#include "devices/virtio_mmio.h"
 #include "vmm/aml.h"
 #include "vmm/checksum.h"
 #include "vmm/layout.h"
@@ -109,7 +111,28 @@ static void put_serial(struct cursor *c, const struct machine_desc *d)
 	aml_integer(c, 0);
 	crs = aml_crs(c);
 	aml_io(c, d->serial_port, 8);
-	aml_interrupt(c, d->serial_gsi);
+	aml_interrupt(c, d->serial_gsi, false);
+	aml_crs_end(c, crs);
+	aml_end(c, dev);
+}
+
+/* "LNRO0005" is what Linux and UEFI know a virtio-mmio transport by. */
+static void put_virtio_mmio(struct cursor *c, unsigned n)
+{
+	char name[5];
+	size_t dev, crs;
+
+	snprintf(name, sizeof(name), "VM%02X", n & 0xff);
+	dev = aml_device(c, name);
+	aml_name(c, "_HID");
+	aml_string(c, "LNRO0005");
+	aml_name(c, "_UID");
+	aml_integer(c, n);
+	aml_name(c, "_CCA");
+	aml_integer(c, 1);
+	crs = aml_crs(c);
+	aml_memory32_fixed(c, (uint32_t)virtio_mmio_address(n), VIRTIO_MMIO_SIZE);
+	aml_interrupt(c, virtio_mmio_gsi(n), true);
 	aml_crs_end(c, crs);
 	aml_end(c, dev);
 }
@@ -131,6 +154,8 @@ static size_t put_dsdt(struct cursor *c, const struct machine_desc *d)
 		put_ecam(c);
 	if (d->serial)
 		put_serial(c, d);
+	for (unsigned i = 0; i < d->mmio_devices; i++)
+		put_virtio_mmio(c, i);
 	aml_end(c, block);
 	table_end(c, at);
 	return at;

@@ -6,8 +6,8 @@
 
 enum {
 	OP_ZERO = 0x00, OP_ONE = 0x01, OP_NAME = 0x08, OP_BYTE = 0x0a, OP_WORD = 0x0b,
-	OP_DWORD = 0x0c, OP_QWORD = 0x0e, OP_SCOPE = 0x10, OP_BUFFER = 0x11, OP_PACKAGE = 0x12,
-	OP_EXT = 0x5b, OP_DEVICE = 0x82, ROOT = '\\',
+	OP_DWORD = 0x0c, OP_STRING = 0x0d, OP_QWORD = 0x0e, OP_SCOPE = 0x10, OP_BUFFER = 0x11,
+	OP_PACKAGE = 0x12, OP_EXT = 0x5b, OP_DEVICE = 0x82, ROOT = '\\',
 };
 
 /* Resource descriptors (6.4.2, 6.4.3). */
@@ -16,7 +16,7 @@ enum {
 	RES_QWORD = 0x8a, RES_INTERRUPT = 0x89,
 };
 enum { SPACE_MEMORY = 0, SPACE_BUS = 2, RANGE_FIXED = 0x0c, MEMORY_RW = 1 };
-enum { INTERRUPT_EDGE_CONSUMER = 3 };
+enum { INTERRUPT_EDGE_CONSUMER = 3, INTERRUPT_SHARED = 8 };
 
 size_t aml_scope(struct cursor *c, const char *name)
 {
@@ -95,6 +95,12 @@ void aml_integer(struct cursor *c, uint64_t v)
 	cursor_le(c, v, forms[i].bytes);
 }
 
+void aml_string(struct cursor *c, const char *s)
+{
+	cursor_u8(c, OP_STRING);
+	cursor_put(c, s, strlen(s) + 1);
+}
+
 /* Three letters of five bits and four hexadecimal digits, big-endian (19.3.4). */
 void aml_eisa_id(struct cursor *c, const char *name, const char *id)
 {
@@ -155,11 +161,11 @@ void aml_memory32_fixed(struct cursor *c, uint32_t base, uint32_t len)
 	cursor_u32(c, len);
 }
 
-void aml_interrupt(struct cursor *c, uint32_t gsi)
+void aml_interrupt(struct cursor *c, uint32_t gsi, bool shared)
 {
 	cursor_u8(c, RES_INTERRUPT);
 	cursor_u16(c, 6);
-	cursor_u8(c, INTERRUPT_EDGE_CONSUMER);
+	cursor_u8(c, INTERRUPT_EDGE_CONSUMER | (shared ? INTERRUPT_SHARED : 0));
 	cursor_u8(c, 1);
 	cursor_u32(c, gsi);
 }

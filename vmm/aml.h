@@ -11,6 +11,7 @@
 #ifndef VMM_AML_H
 #define VMM_AML_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -28,6 +29,8 @@ void aml_end(struct cursor *c, size_t mark);
 void aml_name(struct cursor *c, const char *name);
 /* In the shortest encoding. */
 void aml_integer(struct cursor *c, uint64_t v);
+/* A string, with the zero at its end. */
+void aml_string(struct cursor *c, const char *s);
 /* Name (_HID or _CID, EisaId ("PNP0A08")). */
 void aml_eisa_id(struct cursor *c, const char *name, const char *id);
 
@@ -39,8 +42,8 @@ void aml_crs_end(struct cursor *c, size_t mark);
 void aml_io(struct cursor *c, uint16_t port, uint8_t len);
 /* Memory32Fixed (ReadWrite, base, len) */
 void aml_memory32_fixed(struct cursor *c, uint32_t base, uint32_t len);
-/* Interrupt (ResourceConsumer, Edge, ActiveHigh, Exclusive) { gsi } */
-void aml_interrupt(struct cursor *c, uint32_t gsi);
+/* Interrupt (ResourceConsumer, Edge, ActiveHigh, Exclusive or Shared) { gsi } */
+void aml_interrupt(struct cursor *c, uint32_t gsi, bool shared);
 /* WordBusNumber (ResourceProducer, MinFixed, MaxFixed, PosDecode) of [first, last] */
 void aml_bus_range(struct cursor *c, uint16_t first, uint16_t last);
 /* DWordMemory and QWordMemory (ResourceProducer, NonCacheable, ReadWrite) of [base, base + len) */

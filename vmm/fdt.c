@@ -12,6 +12,7 @@
 #include <libfdt.h>
 
 #include "base/range.h"
+#include "devices/virtio_mmio.h"
 #include "vmm/layout.h"
 
 enum {
@@ -163,6 +164,16 @@ static void put_serial(struct tree *t, const struct machine_desc *d)
 	end(t);
 }
 
+static void put_virtio_mmio(struct tree *t, unsigned n)
+{
+	begin_at(t, "virtio_mmio", virtio_mmio_address(n));
+	prop_string(t, "compatible", "virtio,mmio");
+	prop_reg(t, virtio_mmio_address(n), VIRTIO_MMIO_SIZE);
+	prop_cells(t, "interrupts", (const uint32_t[]){ virtio_mmio_gsi(n), EDGE_RISING }, 2);
+	prop_empty(t, "dma-coherent");
+	end(t);
+}
+
 static void put_soc(struct tree *t, const struct machine_desc *d)
 {
 	begin(t, "soc");
@@ -174,6 +185,8 @@ static void put_soc(struct tree *t, const struct machine_desc *d)
 	put_ioapic(t);
 	if (d->serial)
 		put_serial(t, d);
+	for (unsigned i = 0; i < d->mmio_devices; i++)
+		put_virtio_mmio(t, i);
 	end(t);
 }
 

@@ -262,25 +262,25 @@ int kvm_msi_route(void *ctx, unsigned gsi, bool enabled, uint64_t address, uint3
 	return r;
 }
 
-static int ioeventfd(struct kvm *k, bool port, uint64_t addr, unsigned size, int eventfd,
-		     unsigned flags)
+static int ioeventfd(struct kvm *k, const struct machine_doorbell *d, int eventfd, unsigned flags)
 {
 	struct kvm_ioeventfd i = {
-		.addr = addr,
-		.len = size,
+		.addr = d->addr,
+		.len = d->one_value ? 4 : 0,
+		.datamatch = d->value,
 		.fd = eventfd,
-		.flags = flags | (port ? KVM_IOEVENTFD_FLAG_PIO : 0),
+		.flags = flags | (d->one_value ? KVM_IOEVENTFD_FLAG_DATAMATCH : 0),
 	};
 
 	return ioctl(k->vm, KVM_IOEVENTFD, &i) ? -errno : 0;
 }
 
-int kvm_ioeventfd_add(void *ctx, bool port, uint64_t addr, unsigned size, int eventfd)
+int kvm_ioeventfd_add(void *ctx, const struct machine_doorbell *d, int eventfd)
 {
-	return ioeventfd(ctx, port, addr, size, eventfd, 0);
+	return ioeventfd(ctx, d, eventfd, 0);
 }
 
-void kvm_ioeventfd_del(void *ctx, bool port, uint64_t addr, unsigned size, int eventfd)
+void kvm_ioeventfd_del(void *ctx, const struct machine_doorbell *d, int eventfd)
 {
-	ioeventfd(ctx, port, addr, size, eventfd, KVM_IOEVENTFD_FLAG_DEASSIGN);
+	ioeventfd(ctx, d, eventfd, KVM_IOEVENTFD_FLAG_DEASSIGN);
 }

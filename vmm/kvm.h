@@ -43,8 +43,8 @@ int kvm_reset_irqchip(struct kvm *k, struct err *e);
 int kvm_irqfd_add(void *ctx, unsigned gsi, int eventfd, int resample);
 void kvm_irqfd_del(void *ctx, unsigned gsi, int eventfd);
 int kvm_msi_route(void *ctx, unsigned gsi, bool enabled, uint64_t address, uint32_t data);
-int kvm_ioeventfd_add(void *ctx, bool port, uint64_t addr, unsigned size, int eventfd);
-void kvm_ioeventfd_del(void *ctx, bool port, uint64_t addr, unsigned size, int eventfd);
+int kvm_ioeventfd_add(void *ctx, const struct machine_doorbell *d, int eventfd);
+void kvm_ioeventfd_del(void *ctx, const struct machine_doorbell *d, int eventfd);
 int kvm_slot_set(void *ctx, unsigned slot, uint64_t gpa, uint64_t size, void *host);
 
 #endif

@@ -5,6 +5,7 @@
 
 #include "base/cursor.h"
 #include "base/range.h"
+#include "devices/virtio_mmio.h"
 #include "vmm/checksum.h"
 #include "vmm/layout.h"
 
@@ -12,7 +13,7 @@
 enum { ENTRY_CPU, ENTRY_BUS, ENTRY_IOAPIC, ENTRY_IO_INTERRUPT, ENTRY_LOCAL_INTERRUPT };
 enum { INTERRUPT_INT, INTERRUPT_NMI, INTERRUPT_SMI, INTERRUPT_EXTINT };
 enum { CPU_ENABLED = 1, CPU_BOOT = 2, IOAPIC_ENABLED = 1 };
-enum { FLAGS_BUS = 0, FLAGS_LEVEL_LOW = 0xf }; /* as the bus does; PCI's spelled out */
+enum { FLAGS_BUS = 0, FLAGS_EDGE_HIGH = 0x5, FLAGS_LEVEL_LOW = 0xf }; /* 0: as the bus */
 enum { BUS_PCI = 0, BUS_ISA = 1 };
 enum {
 	SPEC_1_4 = 4,
@@ -57,6 +58,12 @@ static void put_interrupt(struct cursor *c, uint8_t entry, uint8_t type, uint16_
 	cursor_u8(c, to);
 }
 
+/* Pins, which devices beyond their number share. */
+static unsigned mmio_interrupts(const struct machine_desc *d)
+{
+	return (unsigned)min_u64(d->mmio_devices, VIRTIO_MMIO_GSI_COUNT);
+}
+
 static void put_ioapic(struct cursor *c, const struct machine_desc *d)
 {
 	cursor_u8(c, ENTRY_IOAPIC);
@@ -67,6 +74,9 @@ static void put_ioapic(struct cursor *c, const struct machine_desc *d)
 	if (d->serial)
 		put_interrupt(c, ENTRY_IO_INTERRUPT, INTERRUPT_INT, FLAGS_BUS, BUS_ISA,
 			      (uint8_t)d->serial_gsi, IOAPIC_ID, (uint8_t)d->serial_gsi);
+	for (unsigned i = 0; i < mmio_interrupts(d); i++)
+		put_interrupt(c, ENTRY_IO_INTERRUPT, INTERRUPT_INT, FLAGS_EDGE_HIGH, BUS_ISA,
+			      (uint8_t)virtio_mmio_gsi(i), IOAPIC_ID, (uint8_t)virtio_mmio_gsi(i));
 	/* A PCI source is slot << 2 | pin, pin A is 0 (table D-1). Slot 0 is the bridge. */
 	for (unsigned slot = 1; slot < PCI_SLOTS; slot++)
 		if (d->pci_slots & BIT64(slot))
@@ -80,7 +90,8 @@ static void put_table(struct cursor *c, const struct machine_desc *d)
 {
 	enum { AT_LENGTH = 4, AT_CHECKSUM = 7, AT_COUNT = 34 };
 	unsigned pci_interrupts = (unsigned)__builtin_popcount(d->pci_slots & ~1u);
-	unsigned entries = d->cpus + 2 + 1 + d->serial + pci_interrupts + 2;
+	unsigned entries = d->cpus + 2 + 1 + d->serial + mmio_interrupts(d) +
+			   pci_interrupts + 2;
 
 	cursor_put(c, "PCMP", 4);
 	cursor_u16(c, 0);

@@ -218,6 +218,17 @@ static void wait_for_fence(struct vcpu *c)
 	c->fence_wanted = false;
 }
 
+/* Under the lock. Ends with the wait or at a pause: the loop may be told by it to go on. */
+static void wait_until(struct vcpu *c)
+{
+	while (c->until && !c->until(c->until_arg)) {
+		if (c->all->pause)
+			return;
+		pthread_cond_wait(&c->all->wake, &c->all->machine->lock);
+	}
+	c->until = NULL;
+}
+
 /*
  * Under the lock. Only between instructions: after a port read KVM finishes the instruction on the
  * next entry, so a paused vCPU first enters with immediate_exit set and comes back by EXIT_SIGNAL.
@@ -258,8 +269,12 @@ static void *vcpu_thread(void *arg)
 		pthread_mutex_lock(&v->machine->lock);
 		kind = handle(c, error);
 		wait_for_fence(c);
-		if (c->stop.stopped || (v->pause && kind == EXIT_SIGNAL))
+		wait_until(c);
+		/* A wait that a pause interrupted goes on after it. */
+		while (c->stop.stopped || (v->pause && kind == EXIT_SIGNAL)) {
 			park(c);
+			wait_until(c);
+		}
 		pthread_mutex_unlock(&v->machine->lock);
 	}
 	return NULL;
@@ -289,6 +304,7 @@ void vcpus_pause(struct vcpus *v)
 	v->pause = true;
 	for (unsigned i = 0; i < v->count; i++)
 		pthread_kill(v->vcpu[i].thread, KICK_SIGNAL);
+	pthread_cond_broadcast(&v->wake);
 	/* All may be parked already, for having stopped. */
 	if (v->parked == v->count)
 		loop_post(v->machine->loop, &v->all_parked);
@@ -316,4 +332,16 @@ void vcpus_wait_for_job(struct vcpus *v, struct loop_job *job)
 	/* Jobs run in the order they were posted: this one passes when the one before it has run.
 	 */
 	loop_post(v->machine->loop, &self->fence);
+}
+
+void vcpus_wait_until(struct vcpus *v, bool (*done)(void *arg), void *arg)
+{
+	assert(self && self->all == v && !self->until);
+	self->until = done;
+	self->until_arg = arg;
+}
+
+void vcpus_wake(struct vcpus *v)
+{
+	pthread_cond_broadcast(&v->wake);
 }

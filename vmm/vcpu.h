@@ -52,6 +52,9 @@ struct vcpu {
 	/* Its place in the loop's queue while an exit waits; see vcpu.c. */
 	struct loop_job fence;
 	bool fence_wanted, fence_passed;
+	/* What else an exit waits for; NULL: nothing. */
+	bool (*until)(void *arg);
+	void *until_arg;
 };
 
 /* All of a VM's vCPUs. Fields below `lock` in comments are under the device lock. */
@@ -61,7 +64,7 @@ struct vcpus {
 	struct seccomp_filter *filter;
 	struct vcpu *vcpu;
 	unsigned count;
-	pthread_cond_t wake;		/* pause ended, or a fence passed */
+	pthread_cond_t wake;	/* a pause began or ended, what an exit waits for may have come */
 	bool pause;			/* vCPUs park before they enter the guest */
 	unsigned parked;
 	struct loop_job all_parked;	/* the last one parked, or one stopped for good */
@@ -89,5 +92,9 @@ void vcpus_resume(struct vcpus *v);
 bool vcpus_in_vcpu(const struct vcpus *v);
 /* On a vCPU, under the lock: posts @job; this exit ends only when it has run. */
 void vcpus_wait_for_job(struct vcpus *v, struct loop_job *job);
+/* On a vCPU, under the lock: this exit ends only when @done(@arg); a pause comes between. */
+void vcpus_wait_until(struct vcpus *v, bool (*done)(void *arg), void *arg);
+/* Under the lock. What a `done` asks about may have changed. */
+void vcpus_wake(struct vcpus *v);
 
 #endif

@@ -6,6 +6,8 @@
 #include "vmm/vm.h"
 
 #include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -36,14 +38,14 @@ static int msi_route(void *ctx, unsigned gsi, bool enabled, uint64_t address, ui
 	return kvm_msi_route(&((struct vm *)ctx)->kvm, gsi, enabled, address, data);
 }
 
-static int ioeventfd_add(void *ctx, bool port, uint64_t addr, unsigned size, int eventfd)
+static int ioeventfd_add(void *ctx, const struct machine_doorbell *d, int eventfd)
 {
-	return kvm_ioeventfd_add(&((struct vm *)ctx)->kvm, port, addr, size, eventfd);
+	return kvm_ioeventfd_add(&((struct vm *)ctx)->kvm, d, eventfd);
 }
 
-static void ioeventfd_del(void *ctx, bool port, uint64_t addr, unsigned size, int eventfd)
+static void ioeventfd_del(void *ctx, const struct machine_doorbell *d, int eventfd)
 {
-	kvm_ioeventfd_del(&((struct vm *)ctx)->kvm, port, addr, size, eventfd);
+	kvm_ioeventfd_del(&((struct vm *)ctx)->kvm, d, eventfd);
 }
 
 static int slot_set(void *ctx, unsigned slot, uint64_t gpa, uint64_t size, void *host)
@@ -61,6 +63,16 @@ static void wait_for_job(void *ctx, struct loop_job *job)
 	vcpus_wait_for_job(&((struct vm *)ctx)->vcpus, job);
 }
 
+static void wait_until(void *ctx, bool (*done)(void *arg), void *arg)
+{
+	vcpus_wait_until(&((struct vm *)ctx)->vcpus, done, arg);
+}
+
+static void wake(void *ctx)
+{
+	vcpus_wake(&((struct vm *)ctx)->vcpus);
+}
+
 static const struct machine_ops machine_ops = {
 	.irqfd_add = irqfd_add,
 	.irqfd_del = irqfd_del,
@@ -71,6 +83,8 @@ static const struct machine_ops machine_ops = {
 	.request = vm_life_request,
 	.in_vcpu = in_vcpu,
 	.wait_for_job = wait_for_job,
+	.wait_until = wait_until,
+	.wake = wake,
 };
 
 /* fd=N: sockets that whoever started us has connected. */
@@ -193,7 +207,7 @@ static int realize_devices(struct vm *vm, struct err *e)
 		if (r)
 			return r;
 	}
-	kvm_coalesce_ports(&vm->kvm, vm->n_devices > 0);
+	kvm_coalesce_ports(&vm->kvm, vm->n_devices > vm->machine.mmio_devices);
 	report_stamp(&vm->report, STAMP_DAEMONS_READY);
 	return 0;
 }
@@ -223,17 +237,29 @@ static int boot(struct vm *vm, struct err *e)
 	return vm_life_boot(vm, false, e);
 }
 
+/* Devices by MMIO, to a kernel that reads the MPTable, which cannot tell of them. In front: what
+ * follows a "--" is init's. */
+static void announce_mmio(FILE *out, unsigned count)
+{
+	for (unsigned i = 0; i < count; i++)
+		fprintf(out, "virtio_mmio.device=%uK@%#" PRIx64 ":%u ", VIRTIO_MMIO_SIZE / 1024,
+			virtio_mmio_address(i), virtio_mmio_gsi(i));
+}
+
 static int make_cmdline(struct vm *vm, struct err *e)
 {
 	const struct options *o = vm->options;
-	const char *base = o->cmdline ? o->cmdline : default_cmdline;
+	size_t size;
+	FILE *out = open_memstream(&vm->cmdline, &size);
 
-	if (asprintf(&vm->cmdline, "%s%s%s", base, o->append ? " " : "",
-		     o->append ? o->append : "") < 0) {
-		vm->cmdline = NULL;
+	if (!out)
 		return err_set(e, -ENOMEM, "command line: out of memory");
-	}
-	return 0;
+	if (o->machine != MACHINE_FDT)
+		announce_mmio(out, vm->machine.mmio_devices);
+	fputs(o->cmdline ? o->cmdline : default_cmdline, out);
+	if (o->append)
+		fprintf(out, " %s", o->append);
+	return fclose(out) ? err_set(e, -ENOMEM, "command line: out of memory") : 0;
 }
 
 /* What boot_setup tells the guest of all this. */
@@ -243,6 +269,7 @@ static void describe(struct vm *vm, unsigned phys_bits)
 	vm->desc.acpi = vm->options->machine == MACHINE_ACPI;
 	vm->desc.ecam = vm->desc.acpi;
 	vm->desc.fdt = vm->options->machine == MACHINE_FDT;
+	vm->desc.mmio_devices = vm->machine.mmio_devices;
 	vm->desc.pci_slots = 0;
 	for (unsigned slot = 0; slot < PCI_SLOTS; slot++)
 		if (vm->pci.slots[slot])
@@ -310,13 +337,13 @@ static int (*const boot_order[])(struct vm *vm, struct err *e) = {
 	init_loop,
 	vm_life_init,
 	open_kernel,
-	make_cmdline,
 	init_kvm,
 	init_memory,
 	init_platform,
 	connect_devices,	/* daemons negotiate while ... */
 	load_kernel,
 	realize_devices,	/* ... and are waited for here */
+	make_cmdline,
 	init_vcpus,
 	boot,
 	init_sandbox,

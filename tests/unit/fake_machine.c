@@ -86,7 +86,7 @@ static int fake_msi_route(void *ctx, unsigned gsi, bool enabled, uint64_t addres
 	return 0;
 }
 
-static int fake_ioeventfd_add(void *ctx, bool port, uint64_t addr, unsigned size, int eventfd)
+static int fake_ioeventfd_add(void *ctx, const struct machine_doorbell *d, int eventfd)
 {
 	struct fake_machine *f = ctx;
 
@@ -95,23 +95,22 @@ static int fake_ioeventfd_add(void *ctx, bool port, uint64_t addr, unsigned size
 	f->ioeventfd_adds++;
 	if (f->fail)
 		return f->fail;
-	if (fake_machine_ioeventfd(f, port, addr, size))
+	if (fake_machine_ioeventfd(f, d))
 		return -EEXIST;
 	assert(f->ioeventfd_count < FAKE_IOEVENTFDS);
-	f->ioeventfds[f->ioeventfd_count++] = (struct fake_ioeventfd){ .port = port, .addr = addr,
-									       .size = size,
+	f->ioeventfds[f->ioeventfd_count++] = (struct fake_ioeventfd){ .bell = *d,
 								       .eventfd = eventfd };
 	return 0;
 }
 
-static void fake_ioeventfd_del(void *ctx, bool port, uint64_t addr, unsigned size, int eventfd)
+static void fake_ioeventfd_del(void *ctx, const struct machine_doorbell *d, int eventfd)
 {
 	struct fake_machine *f = ctx;
 	struct fake_ioeventfd *q;
 
 	assert(!f->in_vcpu);
 	f->ioeventfd_dels++;
-	q = (struct fake_ioeventfd *)(uintptr_t)fake_machine_ioeventfd(f, port, addr, size);
+	q = (struct fake_ioeventfd *)(uintptr_t)fake_machine_ioeventfd(f, d);
 	assert(q && q->eventfd == eventfd);
 	*q = f->ioeventfds[--f->ioeventfd_count];
 }
@@ -158,6 +157,22 @@ static void fake_wait_for_job(void *ctx, struct loop_job *job)
 	loop_post(&f->loop, job);
 }
 
+static void fake_wait_until(void *ctx, bool (*done)(void *arg), void *arg)
+{
+	struct fake_machine *f = ctx;
+
+	assert(f->in_vcpu && !f->until);
+	f->until = done;
+	f->until_arg = arg;
+}
+
+static void fake_wake(void *ctx)
+{
+	struct fake_machine *f = ctx;
+
+	f->wakes++;
+}
+
 static const struct machine_ops fake_ops = {
 	.irqfd_add = fake_irqfd_add,
 	.irqfd_del = fake_irqfd_del,
@@ -168,6 +183,8 @@ static const struct machine_ops fake_ops = {
 	.request = fake_request,
 	.in_vcpu = fake_in_vcpu,
 	.wait_for_job = fake_wait_for_job,
+	.wait_until = fake_wait_until,
+	.wake = fake_wake,
 };
 
 void fake_machine_init(struct fake_machine *f)
@@ -237,18 +254,26 @@ void fake_vcpu_write(struct fake_machine *f, struct bus *bus, uint64_t addr, uns
 	vcpu_exit_end(f, waits);
 }
 
-void fake_vcpu_doorbell(struct fake_machine *f, bool port, uint64_t addr, unsigned size,
-			uint64_t value)
+bool fake_vcpu_waits(struct fake_machine *f)
+{
+	if (f->until && f->until(f->until_arg))
+		f->until = NULL;
+	return f->until;
+}
+
+void fake_vcpu_doorbell(struct fake_machine *f, uint64_t addr, unsigned size, uint64_t value)
 {
 	for (unsigned i = 0; i < f->ioeventfd_count; i++) {
 		const struct fake_ioeventfd *q = &f->ioeventfds[i];
 
-		if (q->port == port && q->addr == addr && (!q->size || q->size == size)) {
+		const struct machine_doorbell *d = &q->bell;
+
+		if (d->addr == addr && (!d->one_value || (size == 4 && d->value == value))) {
 			fd_signal(q->eventfd);
 			return;
 		}
 	}
-	fake_vcpu_write(f, port ? &f->machine.pio : &f->machine.mmio, addr, size, value);
+	fake_vcpu_write(f, &f->machine.mmio, addr, size, value);
 }
 
 unsigned fake_machine_interrupts(struct fake_machine *f, unsigned gsi)
@@ -284,13 +309,14 @@ bool fake_machine_line(struct fake_machine *f, unsigned gsi)
 	return false;
 }
 
-const struct fake_ioeventfd *fake_machine_ioeventfd(const struct fake_machine *f, bool port,
-						    uint64_t addr, unsigned size)
+const struct fake_ioeventfd *fake_machine_ioeventfd(const struct fake_machine *f,
+						    const struct machine_doorbell *d)
 {
 	for (unsigned i = 0; i < f->ioeventfd_count; i++) {
 		const struct fake_ioeventfd *q = &f->ioeventfds[i];
 
-		if (q->port == port && q->addr == addr && q->size == size)
+		if (q->bell.addr == d->addr && q->bell.one_value == d->one_value &&
+		    q->bell.value == d->value)
 			return q;
 	}
 	return NULL;

@@ -45,9 +45,7 @@ struct fake_machine {
 		unsigned lost;		/* signalled while the route was off */
 	} routes[MACHINE_GSI_MAX];
 	struct fake_ioeventfd {
-		bool port;
-		uint64_t addr;
-		unsigned size;
+		struct machine_doorbell bell;
 		int eventfd;
 	} ioeventfds[FAKE_IOEVENTFDS];
 	unsigned ioeventfd_count;
@@ -64,6 +62,11 @@ struct fake_machine {
 	/* How often each was called, failures included: each is a system call on a real machine. */
 	unsigned irqfd_adds, irqfd_dels, route_sets, ioeventfd_adds, ioeventfd_dels, slot_sets;
 	unsigned waits;			/* vCPU exits that had to wait for the loop */
+	/* What the last exit waits for still; NULL: nothing. A test that lets it come true looks
+	 * with fake_vcpu_waits. */
+	bool (*until)(void *arg);
+	void *until_arg;
+	unsigned wakes;
 };
 
 void fake_machine_init(struct fake_machine *f);
@@ -82,8 +85,9 @@ uint64_t fake_vcpu_read(struct fake_machine *f, struct bus *bus, uint64_t addr, 
 void fake_vcpu_write(struct fake_machine *f, struct bus *bus, uint64_t addr, unsigned size,
 		     uint64_t value);
 /* A guest write that a matching ioeventfd takes, as in the kernel; else it is fake_vcpu_write. */
-void fake_vcpu_doorbell(struct fake_machine *f, bool port, uint64_t addr, unsigned size,
-			uint64_t value);
+void fake_vcpu_doorbell(struct fake_machine *f, uint64_t addr, unsigned size, uint64_t value);
+/* Whether the last exit has not ended: what it waits for is not so. */
+bool fake_vcpu_waits(struct fake_machine *f);
 
 /* Takes the interrupts the guest got on @gsi since it was asked last: signals of an edge line or
  * MSI, rises of a level line. */
@@ -93,9 +97,9 @@ void fake_machine_eoi(struct fake_machine *f, unsigned gsi);
 /* The level of level line @gsi as the guest sees it. */
 bool fake_machine_line(struct fake_machine *f, unsigned gsi);
 
-/* The ioeventfd at exactly this place, or NULL. */
-const struct fake_ioeventfd *fake_machine_ioeventfd(const struct fake_machine *f, bool port,
-						    uint64_t addr, unsigned size);
+/* The ioeventfd of exactly this doorbell, or NULL. */
+const struct fake_ioeventfd *fake_machine_ioeventfd(const struct fake_machine *f,
+						    const struct machine_doorbell *d);
 /* Whether @eventfd raises @gsi. */
 bool fake_machine_has_irqfd(const struct fake_machine *f, unsigned gsi, int eventfd);
 /* How often the guest made request @request. */

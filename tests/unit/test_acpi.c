@@ -191,6 +191,21 @@ static void dsdt_names_bridge_serial_port_and_s5(void **state)
 	assert_false(dsdt_has(g, "\x0c\x41\xd0\x05\x01", 5));
 }
 
+static void dsdt_names_each_mmio_device(void **state)
+{
+	struct boot_guest *g = *state;
+
+	write_tables(g);
+	assert_false(dsdt_has(g, "LNRO0005", 9));
+	g->desc.mmio_devices = 32;
+	write_tables(g);
+	assert_true(dsdt_has(g, "VM00\x08_HID\x0dLNRO0005", 18));
+	assert_true(dsdt_has(g, "VM1F", 4));
+	/* memory, fixed, of the second one, and its interrupt: a consumer's, edge, high, shared */
+	assert_true(dsdt_has(g, "\x86\x09\x00\x01\x00\x10\x00\xe1\x00\x10\x00\x00"
+				"\x89\x06\x00\x0b\x01\x11\x00\x00\x00", 21));
+}
+
 /* ACPI 20.2.4: lengths at which the encoding grows, decoded again. */
 static void package_lengths_count_themselves(void **state)
 {
@@ -247,6 +262,7 @@ static void iasl_reads_the_dsdt_and_compiles_it_again(void **state)
 
 	if (system("command -v iasl >/dev/null 2>&1") != 0)
 		skip();
+	g->desc.mmio_devices = 3;
 	write_tables(g);
 	assert_non_null(mkdtemp(dir));
 	snprintf(path, sizeof(path), "%s/dsdt.dat", dir);
@@ -258,7 +274,7 @@ static void iasl_reads_the_dsdt_and_compiles_it_again(void **state)
 	snprintf(command, sizeof(command),
 		 "cd %s && grep -q 'PNP0A08' dsdt.dsl && grep -q '0x0001FFFF' dsdt.dsl && "
 		 "grep -q 'WordBusNumber' dsdt.dsl && grep -q 'QWordMemory' dsdt.dsl && "
-		 "grep -q '0xE0000000' dsdt.dsl && grep -q '0x00000004,' dsdt.dsl", dir);
+		 "grep -q '0xE0000000' dsdt.dsl && grep -q 'LNRO0005' dsdt.dsl && grep -q '0x00000004,' dsdt.dsl", dir);
 	found = system(command);
 	snprintf(command, sizeof(command), "rm -r %s", dir);
 	assert_int_equal(system(command), 0);
@@ -275,6 +291,7 @@ int main(void)
 		T(madt_has_every_cpu_and_one_ioapic),
 		T(mcfg_is_there_with_ecam_only),
 		T(dsdt_names_bridge_serial_port_and_s5),
+		T(dsdt_names_each_mmio_device),
 		T(package_lengths_count_themselves),
 		T(a_block_that_does_not_fit_overflows),
 		T(iasl_reads_the_dsdt_and_compiles_it_again),

@@ -138,6 +138,25 @@ static void a_machine_without_serial_port_has_no_node_for_it(void **state)
 	assert_int_equal(fdt_node_offset_by_compatible(f->dtb, -1, "ns16550a"), -FDT_ERR_NOTFOUND);
 }
 
+static void mmio_devices_have_a_node_each(void **state)
+{
+	struct fixture *f = *state;
+	int node;
+
+	assert_true(render(f, "") > 0);
+	assert_true(fdt_node_offset_by_compatible(f->dtb, -1, "virtio,mmio") < 0);
+	f->g.desc.mmio_devices = 32;
+	assert_true(render(f, "") > 0);
+	node = fdt_path_offset(f->dtb, "/soc/virtio_mmio@e1009000");
+	assert_true(node >= 0);
+	assert_string_equal(fdt_getprop(f->dtb, node, "compatible", NULL), "virtio,mmio");
+	assert_int_equal(cell(f, node, "reg", 1), 0xe1009000);
+	assert_int_equal(cell(f, node, "reg", 3), 0x1000);
+	assert_int_equal(cell(f, node, "interrupts", 0), 17);
+	assert_int_equal(cell(f, node, "interrupts", 1), 3);	/* edge, rising */
+	assert_true(fdt_path_offset(f->dtb, "/soc/virtio_mmio@e101f000") >= 0);
+}
+
 static void the_command_line_is_repeated(void **state)
 {
 	struct fixture *f = *state;
@@ -179,6 +198,7 @@ int main(void)
 		T(the_local_apic_is_in_virtual_wire_mode),
 		T(the_serial_port_interrupts_by_a_pin_of_the_ioapic),
 		T(a_machine_without_serial_port_has_no_node_for_it),
+		T(mmio_devices_have_a_node_each),
 		T(the_command_line_is_repeated),
 		T(a_buffer_too_small_is_an_error),
 #else

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <cmocka.h>
 
+#include "devices/virtio_mmio.h"
 #include "tests/unit/boot_guest.h"
 #include "vmm/layout.h"
 #include "vmm/mptable.h"
@@ -16,6 +17,7 @@ struct found {
 	unsigned cpus, boot_cpus, buses, ioapics, interrupts, locals;
 	unsigned serial_pin;
 	unsigned pci_pin[PCI_SLOTS];
+	uint32_t mmio_pins;		/* mask */
 };
 
 static uint8_t sum(const uint8_t *p, size_t len)
@@ -44,7 +46,11 @@ static void count_entry(struct found *f, const uint8_t *p)
 		break;
 	case 3:
 		f->interrupts++;
-		if (p[4] == 1)
+		if (p[4] == 1 && p[5] >= VIRTIO_MMIO_GSI_FIRST) {
+			assert_int_equal(p[5], p[7]);
+			assert_int_equal(p[2], 5);	/* active high, edge */
+			f->mmio_pins |= 1u << p[7];
+		} else if (p[4] == 1)
 			f->serial_pin = p[7];
 		else
 			f->pci_pin[p[5] >> 2] = p[7];
@@ -58,7 +64,7 @@ static void count_entry(struct found *f, const uint8_t *p)
 }
 
 /* Searches the last KiB of base RAM as the specification says, and reads the table. */
-static struct found read_table(unsigned cpus, uint32_t slots)
+static struct found read_table(unsigned cpus, uint32_t slots, unsigned mmio_devices)
 {
 	struct boot_guest g;
 	struct found f = { 0 };
@@ -67,6 +73,7 @@ static struct found read_table(unsigned cpus, uint32_t slots)
 
 	boot_guest_init(&g, MIB(4), cpus, false);
 	g.desc.pci_slots = slots;
+	g.desc.mmio_devices = mmio_devices;
 	if (mptable_write(&g.desc, &g.place, &g.err) < 0)
 		fail_msg("%s", g.err.msg);
 	for (uint64_t at = 639 << 10; at < 640 << 10 && !fp; at += 16)
@@ -97,7 +104,7 @@ static struct found read_table(unsigned cpus, uint32_t slots)
 /* 64-bit Linux takes no PIC interrupt while it finds an MP table without an IOAPIC. */
 static void one_cpu_has_an_ioapic_too(void **state)
 {
-	struct found f = read_table(1, UINT32_MAX);
+	struct found f = read_table(1, UINT32_MAX, 0);
 
 	(void)state;
 	assert_int_equal(f.cpus, 1);
@@ -108,7 +115,7 @@ static void one_cpu_has_an_ioapic_too(void **state)
 
 static void only_slots_with_a_device_have_an_interrupt(void **state)
 {
-	struct found f = read_table(1, 1u << 0 | 1u << 3);
+	struct found f = read_table(1, 1u << 0 | 1u << 3, 0);
 
 	(void)state;
 	assert_int_equal(f.interrupts, 2);
@@ -117,7 +124,7 @@ static void only_slots_with_a_device_have_an_interrupt(void **state)
 
 static void more_cpus_have_an_ioapic_with_serial_and_pci_lines(void **state)
 {
-	struct found f = read_table(4, UINT32_MAX);
+	struct found f = read_table(4, UINT32_MAX, 0);
 
 	(void)state;
 	assert_int_equal(f.cpus, 4);
@@ -129,9 +136,18 @@ static void more_cpus_have_an_ioapic_with_serial_and_pci_lines(void **state)
 		assert_int_equal(f.pci_pin[slot], pci_intx_gsi[slot % PCI_INTX_LINES]);
 }
 
-static void the_most_cpus_fit(void **state)
+static void mmio_devices_have_pins_of_their_own_until_there_are_too_many(void **state)
 {
-	struct found f = read_table(DESC_CPUS_MAX, UINT32_MAX);
+	(void)state;
+	assert_int_equal(read_table(1, 1, 0).mmio_pins, 0);
+	assert_int_equal(read_table(1, 1, 2).mmio_pins, 0x30000);
+	assert_int_equal(read_table(1, 1, 9).mmio_pins, 0xff0000);
+	assert_int_equal(read_table(1, 1, 9).interrupts, 1 + VIRTIO_MMIO_GSI_COUNT);
+}
+
+static void the_most_cpus_and_devices_fit(void **state)
+{
+	struct found f = read_table(DESC_CPUS_MAX, UINT32_MAX, 32);
 
 	(void)state;
 	assert_int_equal(f.cpus, DESC_CPUS_MAX);
@@ -144,7 +160,8 @@ int main(void)
 		cmocka_unit_test(one_cpu_has_an_ioapic_too),
 		cmocka_unit_test(only_slots_with_a_device_have_an_interrupt),
 		cmocka_unit_test(more_cpus_have_an_ioapic_with_serial_and_pci_lines),
-		cmocka_unit_test(the_most_cpus_fit),
+		cmocka_unit_test(mmio_devices_have_pins_of_their_own_until_there_are_too_many),
+		cmocka_unit_test(the_most_cpus_and_devices_fit),
 	};
 
 	return cmocka_run_group_tests_name("mptable", tests, NULL, NULL);

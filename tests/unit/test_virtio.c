@@ -99,11 +99,17 @@ static int teardown(void **state)
 	return 0;
 }
 
+static void set_features(struct fixture *f, uint64_t features)
+{
+	virtio_set_features_half(&f->dev, 0, (uint32_t)features);
+	virtio_set_features_half(&f->dev, 1, (uint32_t)(features >> 32));
+}
+
 static void agree(struct fixture *f, uint64_t features)
 {
 	virtio_set_status(&f->dev, ACK);
 	virtio_set_status(&f->dev, DRIVER);
-	virtio_set_features(&f->dev, features);
+	set_features(f, features);
 	virtio_set_status(&f->dev, AGREED);
 }
 
@@ -186,7 +192,7 @@ static void features_are_unwritable_after_features_ok(void **state)
 	struct fixture *f = *state;
 
 	agree(f, V1);
-	virtio_set_features(&f->dev, V1 | BIT64(OPTIONAL));
+	set_features(f, V1 | BIT64(OPTIONAL));
 
 	assert_int_equal(f->dev.acked, V1);
 }
@@ -215,7 +221,7 @@ static void all_status_bits_in_one_write_start_the_device(void **state)
 {
 	struct fixture *f = *state;
 
-	virtio_set_features(&f->dev, V1);
+	set_features(f, V1);
 	virtio_set_status(&f->dev, LIVE);
 
 	assert_int_equal(status(f), LIVE);
@@ -257,7 +263,7 @@ static void nothing_the_driver_writes_during_a_reset_counts(void **state)
 	virtio_set_status(&f->dev, 0);
 	virtio_set_status(&f->dev, 0);
 	virtio_set_status(&f->dev, LIVE);
-	virtio_set_features(&f->dev, 0);
+	set_features(f, 0);
 	virtio_config_write(&f->dev, 4, 1, 0);
 	virtio_queue_enable(&f->dev, 1);
 	virtio_queue_kick(&f->dev, 0);
@@ -498,7 +504,7 @@ static void config_is_unwritable_before_features_ok(void **state)
 	struct fixture *f = *state;
 
 	virtio_set_status(&f->dev, DRIVER);
-	virtio_set_features(&f->dev, V1 | BIT64(OPTIONAL));
+	set_features(f, V1 | BIT64(OPTIONAL));
 	virtio_config_write(&f->dev, 4, 1, 0);
 
 	assert_int_equal(f->config_writes, 0);

@@ -68,7 +68,7 @@ static void a_device_without_config_space_has_no_capability_for_it(void **state)
 
 	assert_int_equal(guest_virtio_cap(&g, VIRTIO_PCI_CAP_DEVICE_CFG), 0);
 	assert_int_not_equal(guest_virtio_cap(&g, VIRTIO_PCI_CAP_COMMON_CFG), 0);
-	virtio_pci_fini(&pci);
+	dev.transport->fini(&dev);
 	virtio_fini(&dev);
 }
 

@@ -17,8 +17,10 @@
 
 static const struct fake_ioeventfd *doorbell(struct virtio_card *f, unsigned queue)
 {
-	return fake_machine_ioeventfd(&f->fake, false, guest_bar(&f->guest) + VIRTIO_PCI_NOTIFY +
-				      queue * VIRTIO_PCI_NOTIFY_STRIDE, 0);
+	struct machine_doorbell bell = { .addr = guest_bar(&f->guest) + VIRTIO_PCI_NOTIFY +
+						 queue * VIRTIO_PCI_NOTIFY_STRIDE };
+
+	return fake_machine_ioeventfd(&f->fake, &bell);
 }
 
 static void from_driver_ok_each_enabled_queue_has_a_doorbell_of_its_own(void **state)
@@ -344,7 +346,7 @@ static void the_machines_reset_is_a_power_on(void **state)
 	guest_config_write(g, cap + VIRTIO_PCI_CAP_LENGTH, 4, 4);
 	guest_config_write(g, PCI_BASE_ADDRESS_0, 4, home + 0x10000);
 	virtio_reset(&f->dev);
-	virtio_pci_reset(&f->pci);
+	f->dev.transport->reset(&f->dev);
 
 	assert_int_equal(guest_bar(g), home);
 	assert_int_equal(guest_config_read(g, PCI_COMMAND, 2), 0);

@@ -60,8 +60,8 @@ int virtio_card_teardown(void **state)
 {
 	struct virtio_card *c = *state;
 
-	virtio_pci_fini(&c->pci);
-	virtio_pci_fini(&c->pci);
+	c->dev.transport->fini(&c->dev);
+	c->dev.transport->fini(&c->dev);
 	virtio_fini(&c->dev);
 	pci_bus_fini(&c->bus);
 	guest_ram_fini(&c->fake);

@@ -208,5 +208,5 @@ void guest_doorbell(struct virtio_guest *g, unsigned queue)
 
 	guest_write(g, VIRTIO_PCI_COMMON_Q_SELECT, 2, queue);
 	off += stride * guest_read(g, VIRTIO_PCI_COMMON_Q_NOFF, 2);
-	fake_vcpu_doorbell(g->fake, false, guest_bar(g) + off, 2, queue);
+	fake_vcpu_doorbell(g->fake, guest_bar(g) + off, 2, queue);
 }
