@@ -68,17 +68,18 @@ class Guest:
     """A disk, the daemon that serves it, and minivmm; run it or talk to it. quiet: the kernel tells of errors only."""
 
     def __init__(self, t, kernel="tiny", cpus=1, options=(), verbs="verify write=4M sync poweroff",
-                 daemon="storage", cmdline=True, disk=None, quiet=True):
+                 daemon="storage", cmdline=True, disk=None, quiet=True, machine=None, transport=None):
         self.t = t
-        resource, image, initrd, machine = KERNELS[kernel]
+        resource, image, initrd, usual = KERNELS[kernel]
         directory = t.resource(resource)
         self.disk = disk or make_disk(t)
         self.socket = {"storage": lambda: t.storage_daemon(self.disk),
                        "own": lambda: t.own_backend("blk", f"--blk-file={self.disk}")}[daemon]()
         self.daemon = t.processes[-1]
         self.report = t.dir / "boot-report"
-        self.command = [t.minivmm, "--mem-backend=shm", "--vhost-user", self.socket, "--kernel", directory / image,
-                        "--boot-report", self.report, *machine]
+        self.command = [t.minivmm, "--mem-backend=shm", "--kernel", directory / image, "--vhost-user",
+                        f"blk,socket={self.socket},transport={transport}" if transport else self.socket,
+                        "--boot-report", self.report, *(["--machine", machine] if machine else usual)]
         if initrd:
             self.command += ["--initrd", directory / initrd]
         if cpus != 1:
