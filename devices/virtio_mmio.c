@@ -251,6 +251,9 @@ static void status_write(struct virtio_mmio *t, uint32_t value)
 {
 	struct virtio_dev *d = t->virtio;
 
+	/* Only 0 resets: what sets none of the eight bits says nothing. */
+	if (value && !(value & UINT8_MAX))
+		return;
 	virtio_set_status(d, (uint8_t)value);
 	if (d->resetting)
 		machine_wait_until(t->machine, is_not_resetting, d);
