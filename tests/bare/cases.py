@@ -63,11 +63,14 @@ def sector(number, byte):
     return check
 
 
+MMIO = ",transport=mmio"
 RNG, BLK = Device("rng", no_files), Device("blk", disk)
+MMIO_RNG, MMIO_BLK = Device("rng", no_files, MMIO), Device("blk", disk, MMIO)
 
 SUITES = {
     "pci": Case(devices=(RNG, BLK)),
     "virtio": Case(devices=(RNG, BLK)),
+    "virtio_mmio": Case(devices=(MMIO_BLK, MMIO_RNG)),
     "requests": Case(devices=(RNG, BLK)),
     "msix": Case(devices=(RNG,)),
     "smp": Case(devices=(RNG,), cpus=4),
@@ -82,9 +85,10 @@ def ends(code=0, **more):
 LOST = "|KVM has reset it, as on AMD"
 REGISTERS = (r"^minivmm: .*triple fault on vCPU 0$", r"^cr0 ", r"^rip 0*1[0-9a-f]{5} " + LOST,
              r"^cs 0010 .* 64$" + LOST, r"^rax 1122334455667788 " + LOST, r" r15 99aabbccddeeff00$" + LOST)
-IGNORED = (r"^minivmm: warning: device rng0: the driver .*: ignored$",)
-BAD_QUEUE = (r"^minivmm: warning: device rng0: the driver enabled a queue .* until it is reset$",)
-BROKEN_RING = (r"^minivmm: warning: rng0 .*: the daemon reports an error on a ring",)
+IGNORED = (r"^minivmm: warning: device rng\d: the driver .*: ignored$",)
+BAD_QUEUE = (r"^minivmm: warning: device rng\d: the driver enabled a queue .* until it is reset$",)
+MISSHAPEN = (r"^minivmm: warning: device \w+: the driver accessed \d bytes of the register at \w+: ignored$",)
+BROKEN_RING = (r"^minivmm: warning: rng\d .*: the daemon reports an error on a ring",)
 BLOCKED = (r"^minivmm: the vCPU thread's filter blocked system call getppid ",)
 BROKEN = (*BROKEN_RING,
           r"^minivmm-backend: warning: rng: queue 0 stands still: a buffer at 0xfee00000\+0x10 is outside guest memory$")
@@ -113,6 +117,19 @@ CASES = {
         "a_bad_queue_is_refused": {"complaints": BAD_QUEUE},
         "every_width_is_written_everywhere": {"complaints": (r"",)},
         "every_width_is_written_everywhere_of_a_running_disk": {"complaints": (r"",)},
+    },
+    "virtio_mmio": {
+        "features_that_were_not_offered_are_refused": {"complaints": IGNORED},
+        "a_bad_queue_is_refused": {"complaints": BAD_QUEUE},
+        "a_broken_ring_is_told_by_a_config_interrupt": {"complaints": BROKEN},
+        "a_reset_forgets_what_was_not_acknowledged": {"complaints": BROKEN_RING},
+        "only_aligned_words_are_registers": {"complaints": MISSHAPEN},
+        "every_width_is_read_at_every_offset": {"complaints": MISSHAPEN},
+        "every_width_is_read_at_every_offset_of_a_running_disk": {"complaints": MISSHAPEN},
+        "every_width_is_written_everywhere": {"complaints": (r"",)},
+        "every_width_is_written_everywhere_of_a_running_disk": {"complaints": (r"",)},
+        "a_reset_takes_back_requests_that_wait": {"devices": (MMIO_BLK, Device("rng", empty_source, MMIO)),
+                                                  "on_line": feed},
     },
     "requests": {
         "the_disk_is_read_and_written": {"after": sector(5, 0xc3)},

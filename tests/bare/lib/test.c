@@ -146,9 +146,22 @@ static void list(void)
 	test_power_off();
 }
 
+/* In front of it minivmm may have put words of its own. */
+static const char *last_word(const char *line)
+{
+	const char *word = line;
+
+	for (; *line; line++) {
+		if (*line == ' ')
+			word = line + 1;
+	}
+	return word;
+}
+
 void test_main(uint64_t zero_page)
 {
-	const char *wanted = (const char *)(uintptr_t)read32(zero_page + ZERO_PAGE_CMDLINE);
+	const char *wanted =
+		last_word((const char *)(uintptr_t)read32(zero_page + ZERO_PAGE_CMDLINE));
 
 	if (equal(wanted, "list"))
 		list();

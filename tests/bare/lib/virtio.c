@@ -39,24 +39,19 @@ void virtio_locate(struct virtio *v)
 	msix_find(&v->msix, v->slot, v->bar);
 }
 
-void virtio_find(struct virtio *v, unsigned device)
-{
-	*v = (struct virtio){ .slot = pci_find(VENDOR, (uint16_t)(DEVICE_BASE + device)) };
-	pci_write(v->slot, PCI_COMMAND, 2, PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
-	virtio_locate(v);
-}
+/* Registers */
 
-uint8_t virtio_status(const struct virtio *v)
+static uint8_t pci_status(const struct virtio *v)
 {
 	return read8(v->common + DEVICE_STATUS);
 }
 
-void virtio_set_status(const struct virtio *v, uint8_t status)
+static void pci_set_status(const struct virtio *v, uint8_t status)
 {
 	write8(v->common + DEVICE_STATUS, status);
 }
 
-uint64_t virtio_features(const struct virtio *v)
+static uint64_t pci_features(const struct virtio *v)
 {
 	uint64_t low, high;
 
@@ -67,12 +62,133 @@ uint64_t virtio_features(const struct virtio *v)
 	return high << 32 | low;
 }
 
-void virtio_ack(const struct virtio *v, uint64_t features)
+static void pci_ack(const struct virtio *v, uint64_t features)
 {
 	write32(v->common + DRIVER_FEATURE_SELECT, 0);
 	write32(v->common + DRIVER_FEATURE, (uint32_t)features);
 	write32(v->common + DRIVER_FEATURE_SELECT, 1);
 	write32(v->common + DRIVER_FEATURE, (uint32_t)(features >> 32));
+}
+
+static void pci_enable_queue(struct virtio *v, uint16_t vector)
+{
+	struct virtio_queue *q = &v->queue;
+
+	write16(v->common + QUEUE_SELECT, 0);
+	write16(v->common + QUEUE_SIZE, q->size);
+	write16(v->common + QUEUE_VECTOR, vector);
+	CHECK_EQ(read16(v->common + QUEUE_VECTOR), vector);
+	write64(v->common + QUEUE_DESC, (uint64_t)q->desc);
+	write64(v->common + QUEUE_DRIVER, (uint64_t)q->avail);
+	write64(v->common + QUEUE_DEVICE, (uint64_t)q->used);
+	q->doorbell = v->notify +
+		      (uint64_t)read16(v->common + QUEUE_NOTIFY_OFF) * v->notify_multiplier;
+	write16(v->common + QUEUE_ENABLE, 1);
+	CHECK_EQ(read16(v->common + QUEUE_ENABLE), 1);
+}
+
+static void pci_kick(const struct virtio *v)
+{
+	write16(v->queue.doorbell, 0);
+}
+
+static const struct virtio_transport by_pci = {
+	pci_status, pci_set_status, pci_features, pci_ack, pci_enable_queue, pci_kick,
+};
+
+static uint8_t mmio_status(const struct virtio *v)
+{
+	return (uint8_t)read32(v->mmio + MMIO_STATUS);
+}
+
+static void mmio_set_status(const struct virtio *v, uint8_t status)
+{
+	write32(v->mmio + MMIO_STATUS, status);
+}
+
+static uint64_t mmio_features(const struct virtio *v)
+{
+	uint64_t low, high;
+
+	write32(v->mmio + MMIO_FEATURES_SELECT, 0);
+	low = read32(v->mmio + MMIO_FEATURES);
+	write32(v->mmio + MMIO_FEATURES_SELECT, 1);
+	high = read32(v->mmio + MMIO_FEATURES);
+	return high << 32 | low;
+}
+
+static void mmio_ack(const struct virtio *v, uint64_t features)
+{
+	write32(v->mmio + MMIO_DRIVER_FEATURES_SELECT, 0);
+	write32(v->mmio + MMIO_DRIVER_FEATURES, (uint32_t)features);
+	write32(v->mmio + MMIO_DRIVER_FEATURES_SELECT, 1);
+	write32(v->mmio + MMIO_DRIVER_FEATURES, (uint32_t)(features >> 32));
+}
+
+static void mmio_write_address(const struct virtio *v, unsigned off, const volatile void *at)
+{
+	write32(v->mmio + off, (uint32_t)(uintptr_t)at);
+	write32(v->mmio + off + 4, (uint32_t)((uintptr_t)at >> 32));
+}
+
+static void mmio_enable_queue(struct virtio *v, uint16_t vector)
+{
+	struct virtio_queue *q = &v->queue;
+
+	(void)vector;
+	write32(v->mmio + MMIO_QUEUE_SELECT, 0);
+	write32(v->mmio + MMIO_QUEUE_SIZE, q->size);
+	mmio_write_address(v, MMIO_QUEUE_DESC, q->desc);
+	mmio_write_address(v, MMIO_QUEUE_DRIVER, q->avail);
+	mmio_write_address(v, MMIO_QUEUE_DEVICE, q->used);
+	q->doorbell = v->mmio + MMIO_QUEUE_NOTIFY;
+	write32(v->mmio + MMIO_QUEUE_READY, 1);
+	CHECK_EQ(read32(v->mmio + MMIO_QUEUE_READY), 1);
+}
+
+static void mmio_kick(const struct virtio *v)
+{
+	write32(v->queue.doorbell, 0);
+}
+
+static const struct virtio_transport by_mmio = {
+	mmio_status, mmio_set_status, mmio_features, mmio_ack, mmio_enable_queue, mmio_kick,
+};
+
+/* Devices */
+
+void virtio_find(struct virtio *v, unsigned device)
+{
+	*v = (struct virtio){ .transport = &by_pci,
+			      .slot = pci_find(VENDOR, (uint16_t)(DEVICE_BASE + device)) };
+	pci_write(v->slot, PCI_COMMAND, 2, PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
+	virtio_locate(v);
+}
+
+void virtio_find_mmio(struct virtio *v, unsigned n, unsigned device)
+{
+	*v = (struct virtio){ .transport = &by_mmio, .mmio = MMIO_BASE + (uint64_t)n * MMIO_SIZE };
+	CHECK_EQ(read32(v->mmio + MMIO_DEVICE), device);
+}
+
+uint8_t virtio_status(const struct virtio *v)
+{
+	return v->transport->status(v);
+}
+
+void virtio_set_status(const struct virtio *v, uint8_t status)
+{
+	v->transport->set_status(v, status);
+}
+
+uint64_t virtio_features(const struct virtio *v)
+{
+	return v->transport->features(v);
+}
+
+void virtio_ack(const struct virtio *v, uint64_t features)
+{
+	v->transport->ack(v, features);
 }
 
 void virtio_reset(const struct virtio *v)
@@ -102,17 +218,7 @@ void virtio_set_up_queue(struct virtio *v, uint16_t size, uint16_t vector)
 		.avail = memory_alloc(6 + 2 * (size_t)size, 2),
 		.used = memory_alloc(6 + 8 * (size_t)size, 4),
 	};
-	write16(v->common + QUEUE_SELECT, 0);
-	write16(v->common + QUEUE_SIZE, size);
-	write16(v->common + QUEUE_VECTOR, vector);
-	CHECK_EQ(read16(v->common + QUEUE_VECTOR), vector);
-	write64(v->common + QUEUE_DESC, (uint64_t)q->desc);
-	write64(v->common + QUEUE_DRIVER, (uint64_t)q->avail);
-	write64(v->common + QUEUE_DEVICE, (uint64_t)q->used);
-	q->doorbell = v->notify +
-		      (uint64_t)read16(v->common + QUEUE_NOTIFY_OFF) * v->notify_multiplier;
-	write16(v->common + QUEUE_ENABLE, 1);
-	CHECK_EQ(read16(v->common + QUEUE_ENABLE), 1);
+	v->transport->enable_queue(v, vector);
 }
 
 void virtio_start(const struct virtio *v)
@@ -153,7 +259,7 @@ void virtio_add(struct virtio *v, unsigned first, const struct virtio_part *part
 
 void virtio_kick(const struct virtio *v)
 {
-	write16(v->queue.doorbell, 0);
+	v->transport->kick(v);
 }
 
 uint16_t virtio_used(const struct virtio *v)

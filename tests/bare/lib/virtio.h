@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The least of a virtio driver: the PCI transport's registers, a split ring (VIRTIO 1.3, 2.7). */
+/* The least of a virtio driver: the registers of both transports, a split ring (VIRTIO 1.3, 2.7). */
 #ifndef BARE_VIRTIO_H
 #define BARE_VIRTIO_H
 
@@ -21,8 +21,19 @@ enum {
 	QUEUE_NOTIFY_OFF = 0x1e, QUEUE_DESC = 0x20, QUEUE_DRIVER = 0x28, QUEUE_DEVICE = 0x30,
 	COMMON_SIZE = 0x38, NO_VECTOR = 0xffff,
 
+	/* The page of a device by MMIO */
+	MMIO_MAGIC = 0x00, MMIO_VERSION = 0x04, MMIO_DEVICE = 0x08, MMIO_VENDOR = 0x0c,
+	MMIO_FEATURES = 0x10, MMIO_FEATURES_SELECT = 0x14, MMIO_DRIVER_FEATURES = 0x20,
+	MMIO_DRIVER_FEATURES_SELECT = 0x24, MMIO_QUEUE_SELECT = 0x30, MMIO_QUEUE_SIZE_MAX = 0x34,
+	MMIO_QUEUE_SIZE = 0x38, MMIO_QUEUE_READY = 0x44, MMIO_QUEUE_NOTIFY = 0x50,
+	MMIO_INTERRUPT_STATUS = 0x60, MMIO_INTERRUPT_ACK = 0x64, MMIO_STATUS = 0x70,
+	MMIO_QUEUE_DESC = 0x80, MMIO_QUEUE_DRIVER = 0x90, MMIO_QUEUE_DEVICE = 0xa0,
+	MMIO_REGION_SELECT = 0xac, MMIO_REGION = 0xb0, MMIO_GENERATION = 0xfc, MMIO_CONFIG = 0x100,
+	MMIO_SIZE = 0x1000, INTERRUPT_USED = 1, INTERRUPT_CONFIG = 2,
+
 	DESC_NEXT = 1, DESC_WRITE = 2,
 };
+#define MMIO_BASE		UINT64_C(0xe1000000)
 #define VIRTIO_F_EVENT_IDX	(UINT64_C(1) << 29)
 #define VIRTIO_F_VERSION_1	(UINT64_C(1) << 32)
 
@@ -41,7 +52,22 @@ struct virtio_queue {
 	uint16_t added;			/* chains made available: the next index */
 };
 
+struct virtio;
+
+/* The registers that every driver needs, as one transport has them. */
+struct virtio_transport {
+	uint8_t (*status)(const struct virtio *v);
+	void (*set_status)(const struct virtio *v, uint8_t status);
+	uint64_t (*features)(const struct virtio *v);
+	void (*ack)(const struct virtio *v, uint64_t features);
+	/* Writes size and addresses of queue 0 and enables it; sets its doorbell. */
+	void (*enable_queue)(struct virtio *v, uint16_t vector);
+	void (*kick)(const struct virtio *v);
+};
+
 struct virtio {
+	const struct virtio_transport *transport;
+	uint64_t mmio;			/* by MMIO: its page, and of what follows only `queue` */
 	unsigned slot, pci_cfg;		/* pci_cfg: offset of that capability */
 	uint64_t bar, common, isr, config, notify;
 	uint32_t notify_multiplier;
@@ -58,6 +84,8 @@ struct virtio_part {
 
 /* Finds the device, turns on memory and bus mastering, reads its capabilities. */
 void virtio_find(struct virtio *v, unsigned device);
+/* Device number @n by MMIO, which must be a @device. */
+void virtio_find_mmio(struct virtio *v, unsigned n, unsigned device);
 /* The registers' places again, after the BAR has moved. */
 void virtio_locate(struct virtio *v);
 
@@ -70,7 +98,8 @@ void virtio_reset(const struct virtio *v);
 
 /* From 0 up to FEATURES_OK, with @features beside VERSION_1. */
 void virtio_negotiate(const struct virtio *v, uint64_t features);
-/* Fresh memory for queue 0 of @size entries, its addresses written and the queue enabled. */
+/* Fresh memory for queue 0 of @size entries, its addresses written and the queue enabled. @vector is
+ * PCI's. */
 void virtio_set_up_queue(struct virtio *v, uint16_t size, uint16_t vector);
 void virtio_start(const struct virtio *v);
 /* All of it: reset, negotiate, queue 0, DRIVER_OK; nobody is interrupted. */
