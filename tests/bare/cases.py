@@ -3,6 +3,10 @@
 here is as its suite says: the guest returns from it, minivmm exits 0 and has nothing to say."""
 import dataclasses
 import os
+import pathlib
+import signal
+import threading
+import time
 
 CRASH, SECCOMP = 4, 5
 
@@ -63,6 +67,62 @@ def sector(number, byte):
     return check
 
 
+DEADLINE = 10       # seconds minivmm gives a daemon (VU_DEADLINE_MS)
+
+
+def wait_for_state(process, state):
+    stat = pathlib.Path(f"/proc/{process.pid}/stat")
+    while stat.read_text().rpartition(")")[2].split()[0] != state:
+        time.sleep(0.005)
+
+
+def stop(process, number=signal.SIGSTOP):
+    process.send_signal(number)
+    wait_for_state(process, "T")
+
+
+def end(run):
+    """Then the daemon may go on, and finds that minivmm has ended."""
+    run.process.terminate()
+    run.process.wait(10)
+    run.daemons[0].send_signal(signal.SIGCONT)
+
+
+def suspend(run):
+    stop(run.process, signal.SIGTSTP)
+    run.process.send_signal(signal.SIGCONT)
+
+
+def kill(run):
+    run.daemons[0].kill()
+    run.daemons.pop(0).wait(10)
+
+
+def thaw(run):
+    run.daemons[0].send_signal(signal.SIGCONT)
+
+
+ORDERS = {
+    "# freeze": lambda run: stop(run.daemons[0]),
+    "# thaw": thaw,
+    "# thaw later": lambda run: threading.Timer(0.5, thaw, [run]).start(),
+    "# suspend": suspend,
+    "# sleep": lambda run: time.sleep(DEADLINE + 1),
+    "# kill": kill,
+    "# end": end,
+    "# end after the deadline": lambda run: (time.sleep(DEADLINE + 1), end(run)),
+}
+ANSWERED = ("# freeze", "# suspend", "# sleep")
+
+
+def obey(run, line):
+    if line in ORDERS:
+        ORDERS[line](run)
+    if line in ANSWERED:
+        run.process.stdin.write(b".")
+        run.process.stdin.flush()
+
+
 MMIO = ",transport=mmio"
 RNG, BLK = Device("rng", no_files), Device("blk", disk)
 MMIO_RNG, MMIO_BLK = Device("rng", no_files, MMIO), Device("blk", disk, MMIO)
@@ -71,6 +131,7 @@ SUITES = {
     "pci": Case(devices=(RNG, BLK)),
     "virtio": Case(devices=(RNG, BLK)),
     "virtio_mmio": Case(devices=(MMIO_BLK, MMIO_RNG)),
+    "mmio_reset": Case(devices=(MMIO_RNG,), cpus=2, on_line=obey),
     "requests": Case(devices=(RNG, BLK)),
     "msix": Case(devices=(RNG,)),
     "smp": Case(devices=(RNG,), cpus=4),
@@ -89,6 +150,8 @@ IGNORED = (r"^minivmm: warning: device rng\d: the driver .*: ignored$",)
 BAD_QUEUE = (r"^minivmm: warning: device rng\d: the driver enabled a queue .* until it is reset$",)
 MISSHAPEN = (r"^minivmm: warning: device \w+: the driver accessed \d bytes of the register at \w+: ignored$",)
 BROKEN_RING = (r"^minivmm: warning: rng\d .*: the daemon reports an error on a ring",)
+LATE = (r"^minivmm: device rng0 .*: the daemon did not answer \w+ within ",
+        r"^minivmm: warning: device rng0: its reset waits for the end")
 BLOCKED = (r"^minivmm: the vCPU thread's filter blocked system call getppid ",)
 BROKEN = (*BROKEN_RING,
           r"^minivmm-backend: warning: rng: queue 0 stands still: a buffer at 0xfee00000\+0x10 is outside guest memory$")
@@ -130,6 +193,12 @@ CASES = {
         "every_width_is_written_everywhere_of_a_running_disk": {"complaints": (r"",)},
         "a_reset_takes_back_requests_that_wait": {"devices": (MMIO_BLK, Device("rng", empty_source, MMIO)),
                                                   "on_line": feed},
+    },
+    "mmio_reset": {
+        "minivmm_is_ended_meanwhile": ends(143),
+        "the_daemon_is_killed_meanwhile": {"complaints": (r"^minivmm: device rng0 .*: connection closed while the device was stopping",)},
+        "the_exit_outlasts_the_deadline": {"complaints": LATE},
+        "a_reset_that_waits_for_ever_can_be_ended": ends(143, complaints=LATE),
     },
     "requests": {
         "the_disk_is_read_and_written": {"after": sector(5, 0xc3)},
