@@ -19,6 +19,8 @@
 #include "devices/bus.h"
 #include "memory/guest_mem.h"
 
+struct virtio_mmio;
+
 /* A guest write, on the MMIO bus, that signals an eventfd instead of leaving the kernel. */
 struct machine_doorbell {
 	uint64_t addr;
@@ -82,7 +84,8 @@ struct machine {
 	struct bus pio, mmio;
 	unsigned next_gsi;		/* MSI number given out next */
 	unsigned next_slot;		/* memory slot given out next */
-	unsigned mmio_devices;		/* virtio_mmio.c's: how many there are */
+	unsigned mmio_devices;		/* virtio_mmio.c's: how many there are, ... */
+	struct virtio_mmio *mmio_last;	/* ... and the newest, borrowed */
 };
 
 /*

@@ -2,7 +2,9 @@
 #include "devices/virtio_mmio.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <linux/virtio_mmio.h>
 
@@ -62,47 +64,65 @@ static void del_doorbells(struct virtio_mmio *t)
 	t->doorbells = 0;
 }
 
-/* Transport operations */
+/* The pin */
 
-/* Loop. The calls of the first @n queues. */
-static void del_calls(struct virtio_mmio *t, unsigned n)
+static const struct virtio_mmio *same_pin(const struct virtio_mmio *t)
 {
-	const struct machine *m = t->machine;
+	const struct virtio_mmio *other = t->machine->mmio_last;
 
-	for (unsigned i = 0; i < n; i++) {
-		const struct virtio_queue *q = &t->virtio->queues[i];
-
-		if (q->enabled)
-			m->ops->irqfd_del(m->ctx, t->gsi, q->call);
-	}
+	while (other && other->gsi != t->gsi)
+		other = other->before;
+	return other;
 }
+
+/* Set-up. The pin's eventfd, with its irqfd, becomes the call of every queue. */
+static int join_pin(struct virtio_mmio *t, struct virtio_dev *d, struct err *e)
+{
+	const struct virtio_mmio *other = same_pin(t);
+	struct machine *m = t->machine;
+	int r;
+
+	t->call = other ? fcntl(other->call, F_DUPFD_CLOEXEC, 0) : fd_eventfd();
+	if (t->call < 0) {
+		r = other ? -errno : t->call;
+		return err_set(e, r, "device %s: no eventfd: %s (see ulimit -n)", d->name,
+			       strerror(-r));
+	}
+	r = other ? 0 : m->ops->irqfd_add(m->ctx, t->gsi, t->call, -1);
+	if (r)
+		return err_set(e, r, "device %s: no irqfd: %s", d->name, strerror(-r));
+	for (unsigned i = 0; i < d->n_queues; i++) {
+		if (dup3(t->call, d->queues[i].call, O_CLOEXEC) < 0)
+			return err_sys(e, "device %s: queue %u has no eventfd", d->name, i);
+	}
+	return 0;
+}
+
+static void leave(struct virtio_mmio *t)
+{
+	struct virtio_mmio **p = &t->machine->mmio_last;
+
+	while (*p && *p != t)
+		p = &(*p)->before;
+	if (*p)
+		*p = t->before;
+}
+
+/* Transport operations */
 
 static void transport_disconnect(struct virtio_dev *d)
 {
 	struct virtio_mmio *t = d->transport_arg;
 
-	if (!t->connected)
-		return;
 	t->connected = false;
 	del_doorbells(t);
-	del_calls(t, d->n_queues);
 }
 
 static int transport_connect(struct virtio_dev *d, struct err *e)
 {
 	struct virtio_mmio *t = d->transport_arg;
-	const struct machine *m = t->machine;
 
-	for (unsigned i = 0; i < d->n_queues; i++) {
-		const struct virtio_queue *q = &d->queues[i];
-		int r = q->enabled ? m->ops->irqfd_add(m->ctx, t->gsi, q->call, -1) : 0;
-
-		if (r) {
-			del_calls(t, i);
-			return err_set(e, r, "device %s: no irqfd for queue %u: %s", d->name, i,
-				       strerror(-r));
-		}
-	}
+	(void)e;
 	t->connected = true;
 	add_doorbells(t);
 	return 0;
@@ -113,7 +133,7 @@ static void transport_config_interrupt(struct virtio_dev *d)
 	struct virtio_mmio *t = d->transport_arg;
 
 	t->config_changed = true;
-	fd_signal(t->config_call);
+	fd_signal(t->call);
 }
 
 static void power_on(struct virtio_mmio *t)
@@ -135,7 +155,7 @@ static void transport_reset(struct virtio_dev *d)
 	power_on(d->transport_arg);
 }
 
-/* The irqfds end when their eventfds are closed, which does not take milliseconds. */
+/* The irqfd ends with the last copy of its eventfd, which does not take milliseconds. */
 static void transport_fini(struct virtio_dev *d)
 {
 	struct virtio_mmio *t = d->transport_arg;
@@ -143,8 +163,9 @@ static void transport_fini(struct virtio_dev *d)
 	if (!t->virtio)
 		return;
 	del_doorbells(t);
+	leave(t);
 	bus_del(&t->machine->mmio, &t->range);
-	fd_close(&t->config_call);
+	fd_close(&t->call);
 	t->virtio = NULL;
 }
 
@@ -329,25 +350,21 @@ int virtio_mmio_init(struct virtio_mmio *t, struct virtio_dev *d, struct err *e)
 	unsigned n = m->mmio_devices;
 	int r;
 
-	*t = (struct virtio_mmio){ .machine = m, .gsi = virtio_mmio_gsi(n), .config_call = -1 };
+	*t = (struct virtio_mmio){ .machine = m, .gsi = virtio_mmio_gsi(n), .call = -1 };
 	d->transport = &transport_ops;
 	d->transport_arg = t;
 	t->range = (struct bus_range){ .base = virtio_mmio_address(n), .len = VIRTIO_MMIO_SIZE,
 				       .ops = &mmio_ops, .dev = t, .name = d->name };
-	t->config_call = fd_eventfd();
-	if (t->config_call < 0)
-		return err_set(e, t->config_call, "device %s: no eventfd: %s (see ulimit -n)",
-			       d->name, strerror(-t->config_call));
-	r = m->ops->irqfd_add(m->ctx, t->gsi, t->config_call, -1);
-	if (r)
-		err_set(e, r, "device %s: no irqfd: %s", d->name, strerror(-r));
-	else
+	r = join_pin(t, d, e);
+	if (!r)
 		r = bus_add(&m->mmio, &t->range, e);
 	if (r) {
-		fd_close(&t->config_call);
+		fd_close(&t->call);
 		return r;
 	}
 	t->virtio = d;
+	t->before = m->mmio_last;
+	m->mmio_last = t;
 	m->mmio_devices++;
 	return 0;
 }

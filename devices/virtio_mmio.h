@@ -9,8 +9,11 @@
  * Doorbells. From DRIVER_OK to reset the value of each enabled queue, written to QueueNotify, is an
  * ioeventfd. A write that gets here all the same signals the kick itself.
  *
- * Interrupts. The call eventfd of each enabled queue is an irqfd of the pin, which is
- * edge-triggered, so that a daemon's interrupt does not pass through this process. Nobody but the
+ * Interrupts. A pin, which is edge-triggered, has one eventfd, and that is its irqfd: the calls of
+ * all queues of all its devices are copies of it, so that a daemon's interrupt does not pass through
+ * this process. Two irqfds of one pin would lose interrupts: KVM raises the line and lowers it
+ * again for each, and a rise while it is still up for the other is no edge, though the guest may
+ * have handled that one already. One irqfd's rises follow one another. Nobody but the
  * driver knows, therefore, whether a queue has something: InterruptStatus says "used buffer" as
  * long as the device runs, and a driver that looks in vain finds nothing, as it must be able to.
  *
@@ -47,7 +50,8 @@ struct virtio_mmio {
 
 	bool connected;			/* from DRIVER_OK to the end of the reset */
 	uint64_t doorbells;		/* mask of queues that have an ioeventfd */
-	int config_call;		/* eventfd, an irqfd of the pin; owned */
+	int call;			/* the pin's eventfd, or a copy of it; owned */
+	struct virtio_mmio *before;	/* the machine's device before this one */
 	struct misuse refused;		/* ioeventfds the machine did not take */
 	struct misuse misshapen;	/* accesses of registers by other than 4 bytes */
 };
@@ -58,7 +62,7 @@ unsigned virtio_mmio_gsi(unsigned n);
 
 /*
  * Set-up. Becomes the transport of @d, whose queues and config size are known, as the machine's
- * next device of this kind. @d is borrowed, and @t must not move, until the transport's fini. 0 or
+ * next device of this kind; what the queues have for call becomes the pin's. @d is borrowed, and @t must not move, until the transport's fini. 0 or
  * -errno with @e.
  */
 int virtio_mmio_init(struct virtio_mmio *t, struct virtio_dev *d, struct err *e);
