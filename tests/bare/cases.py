@@ -184,6 +184,7 @@ CASES = {
     "virtio_mmio": {
         "features_that_were_not_offered_are_refused": {"complaints": IGNORED},
         "a_bad_queue_is_refused": {"complaints": BAD_QUEUE},
+        "thirty_two_devices_share_eight_pins": {"devices": (MMIO_RNG,) * 32},
         "a_broken_ring_is_told_by_a_config_interrupt": {"complaints": BROKEN},
         "a_reset_forgets_what_was_not_acknowledged": {"complaints": BROKEN_RING},
         "only_aligned_words_are_registers": {"complaints": MISSHAPEN},

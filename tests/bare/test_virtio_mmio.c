@@ -390,6 +390,34 @@ static void each_device_has_a_pin_of_its_own(void)
 	CHECK_EQ(irq_counts[DISK_IRQ], 1);
 }
 
+/* Eight pins for as many devices as there may be. */
+static void thirty_two_devices_share_eight_pins(void)
+{
+	enum { DEVICES = 32, PINS = 8 };
+	static struct virtio all[DEVICES];
+
+	irq_init();
+	for (unsigned pin = 0; pin < PINS; pin++)
+		ioapic_set(DISK_PIN + pin, IRQ_FIRST + pin, false, false);
+	irq_enable();
+	for (unsigned n = 0; n < DEVICES; n++) {
+		virtio_find_mmio(&all[n], n, VIRTIO_RNG);
+		virtio_bring_up(&all[n]);
+	}
+	for (unsigned n = 0; n < DEVICES; n++) {
+		uint32_t before = irq_counts[IRQ_FIRST + n % PINS];
+
+		CHECK_EQ(rng_request(&all[n], bytes, 16), 16);
+		WAIT_FOR(irq_counts[IRQ_FIRST + n % PINS] == before + 1);
+	}
+	/* One that is reset takes the pin from none of the others. */
+	virtio_set_status(&all[0], 0);
+	virtio_set_status(&all[24], 0);
+	CHECK_EQ(rng_request(&all[8], bytes, 16), 16);
+	WAIT_FOR(irq_counts[IRQ_FIRST] == 5);
+	CHECK_EQ(read32(MMIO_BASE + DEVICES * MMIO_SIZE), 0xffffffff);
+}
+
 /* That a queue may have something is never denied while the device runs; a config change is said
  * until it is acknowledged. */
 static void interrupt_status_says_why(void)
@@ -629,6 +657,7 @@ const struct test_case test_cases[] = {
 	CASE(every_request_ends_in_an_interrupt),
 	CASE(the_last_of_many_requests_is_told),
 	CASE(each_device_has_a_pin_of_its_own),
+	CASE(thirty_two_devices_share_eight_pins),
 	CASE(interrupt_status_says_why),
 	CASE(a_broken_ring_is_told_by_a_config_interrupt),
 	CASE(a_reset_forgets_what_was_not_acknowledged),
