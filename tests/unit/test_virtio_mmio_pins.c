@@ -87,7 +87,7 @@ static void a_device_that_stops_takes_no_pin_away(void **state)
 	assert_int_equal(fake_machine_interrupts(&c->fake, virtio_mmio_gsi(0)), 1);
 }
 
-#define CASE(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
+#define CASE(fn) cmocka_unit_test_setup_teardown(fn, set_up, tear_down)
 
 int main(void)
 {
