@@ -113,16 +113,18 @@ static void enter_pvh(const struct loader *l, struct boot_regs *r)
 	r->rbx = LAYOUT_PVH_INFO;
 }
 
-static int write_cmdline(const struct loader *l, const struct place *p, const char *cmdline,
-			 struct err *e)
+static int write_cmdline(const struct loader *l, const struct place *p,
+			 const struct machine_desc *d, const char *cmdline, struct err *e)
 {
 	size_t len = strlen(cmdline);
 
 	if (len > l->cmdline_max)
 		return err_set(e, -E2BIG,
-			       "the command line has %zu bytes, kernel %s takes at most %" PRIu64
+			       "the command line has %zu bytes%s, kernel %s takes at most %" PRIu64
 			       ": shorten --cmdline or --append",
-			       len, l->kernel.path, l->cmdline_max);
+			       len, d->mmio_devices && !d->fdt ?
+			       " with what announces the devices by MMIO" : "",
+			       l->kernel.path, l->cmdline_max);
 	return place_bytes(p, LAYOUT_CMDLINE, cmdline, len + 1, "the command line", e);
 }
 
@@ -147,7 +149,7 @@ int boot_setup(const struct loader *l, const struct guest_mem *m, const struct m
 
 	if (n < 0)
 		return n;
-	r = write_cmdline(l, &p, cmdline, e);
+	r = write_cmdline(l, &p, d, cmdline, e);
 	if (r == 0)
 		r = write_tables(&p, d, e);
 	if (r < 0)

@@ -308,6 +308,11 @@ static void a_command_line_of_the_longest_length_fits_and_one_more_does_not(void
 	assert_int_equal(boot(f, line), -E2BIG);
 	assert_non_null(strstr(f->g.err.msg, "2048"));
 	assert_non_null(strstr(f->g.err.msg, "2047"));
+	assert_null(strstr(f->g.err.msg, "MMIO"));
+	/* Not all of it is the user's. */
+	f->g.desc.mmio_devices = 1;
+	assert_int_equal(boot(f, line), -E2BIG);
+	assert_non_null(strstr(f->g.err.msg, "2048 bytes with what announces the devices by MMIO"));
 }
 
 static void a_bzimage_says_how_long_its_command_line_may_be(void **state)
