@@ -200,6 +200,8 @@ CASES = {
         "the_daemon_is_killed_meanwhile": {"complaints": (r"^minivmm: device rng0 .*: connection closed while the device was stopping",)},
         "the_exit_outlasts_the_deadline": {"complaints": LATE},
         "a_reset_that_waits_for_ever_can_be_ended": ends(143, complaints=LATE),
+        "drivers_disagree": {"cpus": 4, "complaints": (r"",)},
+        "the_machine_is_reset_while_drivers_disagree": {"cpus": 4, "complaints": (r"",)},
     },
     "requests": {
         "the_disk_is_read_and_written": {"after": sector(5, 0xc3)},

@@ -155,6 +155,66 @@ static void a_reset_that_waits_for_ever_can_be_ended(void)
 	test_exit(1);
 }
 
+/* Drivers that disagree: whatever comes of it, the device works for one that is alone again. */
+
+static volatile uint32_t go;
+
+static void start_and_stop(unsigned id)
+{
+	enum { ROUNDS = 60 };
+
+	while (!go)
+		relax();
+	for (unsigned i = 0; i < ROUNDS; i++) {
+		virtio_set_status(&rng, i % 4 == id ? 0 : 15);
+		virtio_ack(&rng, VIRTIO_F_VERSION_1);
+		virtio_set_status(&rng, STATUS_ACKNOWLEDGE | STATUS_DRIVER | STATUS_FEATURES_OK);
+		write32(rng.mmio + MMIO_QUEUE_READY, i & 1);
+		write32(rng.mmio + MMIO_QUEUE_NOTIFY, 0);
+		write32(rng.mmio + MMIO_QUEUE_SELECT, i & 1);
+		read32(rng.mmio + MMIO_INTERRUPT_STATUS);
+	}
+}
+
+static void start_all(void)
+{
+	virtio_find_mmio(&rng, 0, VIRTIO_RNG);
+	irq_init();
+	for (unsigned id = 1; id < 4; id++)
+		smp_start(id, start_and_stop);
+	check_serves();
+	go = 1;
+}
+
+static void drivers_disagree(void)
+{
+	start_all();
+	start_and_stop(0);
+	WAIT_FOR(smp_done == 3);
+	virtio_set_status(&rng, 0);
+	CHECK_EQ(virtio_status(&rng), 0);
+	check_serves();
+}
+
+/* So that processors are caught in their waits. */
+static void the_machine_is_reset_while_drivers_disagree(void)
+{
+	volatile uint32_t *kept = (volatile uint32_t *)MEMORY_KEPT;
+	uint64_t since = cycles(), long_enough = UINT64_C(3000000) * (1 + *kept);
+
+	if ((*kept)++ == 12) {
+		virtio_find_mmio(&rng, 0, VIRTIO_RNG);
+		CHECK_EQ(virtio_status(&rng), 0);
+		check_serves();
+		return;
+	}
+	start_all();
+	while (cycles() - since < long_enough)
+		start_and_stop(0);
+	outb(0x64, 0xfe);
+	test_exit(1);
+}
+
 const struct test_case test_cases[] = {
 	CASE(the_exit_ends_with_the_answer),
 	CASE(another_processor_waits_for_the_same),
@@ -164,5 +224,7 @@ const struct test_case test_cases[] = {
 	CASE(the_daemon_is_killed_meanwhile),
 	CASE(the_exit_outlasts_the_deadline),
 	CASE(a_reset_that_waits_for_ever_can_be_ended),
+	CASE(drivers_disagree),
+	CASE(the_machine_is_reset_while_drivers_disagree),
 	{ NULL, NULL },
 };
