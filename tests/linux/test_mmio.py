@@ -24,6 +24,18 @@ def root_disk(t, **told):
     assert re.search(r"IO-APIC +16-edge +virtio0", ended.console), "the disk has another interrupt"
 
 
+@test(tags=["boot", "blk", "virtio"], needs=needs, timeout=150)
+def four_queues_share_a_pin(t):
+    machine = guest.Guest(t, kernel="tiny-of", cpus=4, transport="mmio",
+                          verbs="verify read-all=/dev/vdb write=4M sync poweroff")
+    disk = guest.make_disk(t, "many.img")
+    socket = t.own_backend("blk", f"--blk-file={disk}", "--queues=4", socket=t.dir / "many.sock")
+    machine.command += ["--vhost-user", f"blk,socket={socket},transport=mmio"]
+    ended = machine.run(100)
+    guest.check_booted(t, ended)
+    assert "virtio1: 4/0/0 default/read/poll queues" in ended.console, "the disk has not four queues"
+
+
 @test(tags=["boot", "blk", "virtio"], needs=needs, timeout=200)
 def reboot_keeps_the_daemon(t):
     machine = guest.Guest(t, kernel="tiny-of", transport="mmio", verbs="reboot-once verify write=4M sync poweroff")
