@@ -10,12 +10,12 @@
  * ioeventfd. A write that gets here all the same signals the kick itself.
  *
  * Interrupts. A pin, which is edge-triggered, has one eventfd, and that is its irqfd: the calls of
- * all queues of all its devices are copies of it, so that a daemon's interrupt does not pass through
- * this process. Two irqfds of one pin would lose interrupts: KVM raises the line and lowers it
- * again for each, and a rise while it is still up for the other is no edge, though the guest may
- * have handled that one already. One irqfd's rises follow one another. Nobody but the
- * driver knows, therefore, whether a queue has something: InterruptStatus says "used buffer" as
- * long as the device runs, and a driver that looks in vain finds nothing, as it must be able to.
+ * all queues of all its devices are copies of it, so that a daemon's interrupt does not pass
+ * through this process. Two irqfds of one pin would lose interrupts: KVM raises the line and lowers
+ * it again for each, and a rise while it is still up for the other is no edge, though the guest may
+ * have handled that one already. One irqfd's rises follow one another. Nobody but the driver knows,
+ * therefore, whether a queue has something: InterruptStatus says "used buffer" as long as the
+ * device runs, and a driver that looks in vain finds nothing, as it must be able to.
  *
  * Reset. A driver writes 0 to Status and goes on as if that was done, so the write's exit ends only
  * when it is (4.2.2.1 asks no polling of the driver).
@@ -62,8 +62,8 @@ unsigned virtio_mmio_gsi(unsigned n);
 
 /*
  * Set-up. Becomes the transport of @d, whose queues and config size are known, as the machine's
- * next device of this kind; what the queues have for call becomes the pin's. @d is borrowed, and @t must not move, until the transport's fini. 0 or
- * -errno with @e.
+ * next device of this kind; the pin's eventfd takes the place of the queues' calls. @d is borrowed,
+ * and @t must not move, until the transport's fini. 0 or -errno with @e.
  */
 int virtio_mmio_init(struct virtio_mmio *t, struct virtio_dev *d, struct err *e);
 

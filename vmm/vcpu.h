@@ -64,7 +64,7 @@ struct vcpus {
 	struct seccomp_filter *filter;
 	struct vcpu *vcpu;
 	unsigned count;
-	pthread_cond_t wake;	/* a pause began or ended, what an exit waits for may have come */
+	pthread_cond_t wake;		/* pause began or ended, fence passed, wait may be over */
 	bool pause;			/* vCPUs park before they enter the guest */
 	unsigned parked;
 	struct loop_job all_parked;	/* the last one parked, or one stopped for good */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The least of a virtio driver: the registers of both transports, a split ring (VIRTIO 1.3, 2.7). */
+/* The least of a virtio driver: registers of both transports, a split ring (VIRTIO 1.3, 2.7). */
 #ifndef BARE_VIRTIO_H
 #define BARE_VIRTIO_H
 
@@ -98,8 +98,8 @@ void virtio_reset(const struct virtio *v);
 
 /* From 0 up to FEATURES_OK, with @features beside VERSION_1. */
 void virtio_negotiate(const struct virtio *v, uint64_t features);
-/* Fresh memory for queue 0 of @size entries, its addresses written and the queue enabled. @vector is
- * PCI's. */
+/* Fresh memory for queue 0 of @size entries, its addresses written and the queue enabled; @vector
+ * is PCI's. */
 void virtio_set_up_queue(struct virtio *v, uint16_t size, uint16_t vector);
 void virtio_start(const struct virtio *v);
 /* All of it: reset, negotiate, queue 0, DRIVER_OK; nobody is interrupted. */
