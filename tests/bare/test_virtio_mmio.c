@@ -32,7 +32,7 @@ static struct virtio source(void)
 
 static void pause(void)
 {
-	for (uint64_t since = cycles(); cycles() - since < 20000000;)
+	for (uint64_t since = cycles(); cycles() - since < 300000000;)
 		relax();
 }
 
