@@ -77,8 +77,8 @@ class Guest:
                        "own": lambda: t.own_backend("blk", f"--blk-file={self.disk}")}[daemon]()
         self.daemon = t.processes[-1]
         self.report = t.dir / "boot-report"
-        self.command = [t.minivmm, "--mem-backend=shm", "--kernel", directory / image, "--vhost-user",
-                        f"blk,socket={self.socket},transport={transport}" if transport else self.socket,
+        device = f"blk,socket={self.socket},transport={transport}" if transport else self.socket
+        self.command = [t.minivmm, "--mem-backend=shm", "--vhost-user", device, "--kernel", directory / image,
                         "--boot-report", self.report, *(["--machine", machine] if machine else usual)]
         if initrd:
             self.command += ["--initrd", directory / initrd]

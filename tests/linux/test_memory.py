@@ -68,7 +68,8 @@ def named_object_is_there_and_goes(t):
     vmm = machine.start()
     vmm.expect("minivmm-init: sleep-forever")
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    again = t.run([t.minivmm, "--mem-backend", f"shm,name=/{path.name}", "--kernel", machine.command[5]])
+    kernel = t.resource("kernel:tiny") / "vmlinux"
+    again = t.run([t.minivmm, "--mem-backend", f"shm,name=/{path.name}", "--kernel", kernel])
     assert again.code == 1 and path.name in again.err
     vmm.signal(15)
     assert vmm.wait(20) == 143

@@ -26,7 +26,7 @@ def root_disk(t, **told):
 
 @test(tags=["boot", "blk", "virtio"], needs=needs, timeout=150)
 def four_queues_share_a_pin(t):
-    machine = guest.Guest(t, kernel="tiny-of", cpus=4, transport="mmio",
+    machine = guest.Guest(t, kernel="tiny-of", cpus=4, transport="mmio", quiet=False,
                           verbs="verify read-all=/dev/vdb write=4M sync poweroff")
     disk = guest.make_disk(t, "many.img")
     socket = t.own_backend("blk", f"--blk-file={disk}", "--queues=4", socket=t.dir / "many.sock")
