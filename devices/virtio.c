@@ -275,6 +275,38 @@ void virtio_queue_kick(struct virtio_dev *d, unsigned index)
 		fd_signal(q->kick);
 }
 
+void virtio_add_doorbells(struct virtio_dev *d, struct misuse *refused)
+{
+	const struct machine *m = d->machine;
+
+	for (unsigned i = 0; i < d->n_queues; i++) {
+		struct machine_doorbell bell = d->transport->doorbell(d, i);
+		int r;
+
+		if (!d->queues[i].enabled)
+			continue;
+		r = m->ops->ioeventfd_add(m->ctx, &bell, d->queues[i].kick);
+		if (!r)
+			d->doorbells |= BIT64(i);
+		else if (misuse_first(refused))
+			log_warn("device %s: no ioeventfd for queue %u: %s: its doorbell is slower",
+				 d->name, i, strerror(-r));
+	}
+}
+
+void virtio_del_doorbells(struct virtio_dev *d)
+{
+	const struct machine *m = d->machine;
+
+	for (unsigned i = 0; i < d->n_queues; i++) {
+		struct machine_doorbell bell = d->transport->doorbell(d, i);
+
+		if (d->doorbells & BIT64(i))
+			m->ops->ioeventfd_del(m->ctx, &bell, d->queues[i].kick);
+	}
+	d->doorbells = 0;
+}
+
 void virtio_needs_reset(struct virtio_dev *d, const char *what)
 {
 	if (d->resetting || d->status & VIRTIO_CONFIG_S_NEEDS_RESET)

@@ -63,6 +63,8 @@ struct virtio_transport_ops {
 	int (*connect)(struct virtio_dev *d, struct err *e);
 	/* Loop. Undoes it; harmless when not connected. */
 	void (*disconnect)(struct virtio_dev *d);
+	/* Loop. Where queue @queue is rung, between virtio_add_doorbells and _del_. */
+	struct machine_doorbell (*doorbell)(const struct virtio_dev *d, unsigned queue);
 	/* Any thread. Configuration change interrupt. */
 	void (*config_interrupt)(struct virtio_dev *d);
 	/* Any thread. The reset the driver asked for is complete. */
@@ -96,6 +98,7 @@ struct virtio_dev {
 	uint32_t generation;		/* of the config space */
 	unsigned n_queues;
 	struct virtio_queue queues[VIRTIO_QUEUES_MAX];
+	uint64_t doorbells;		/* mask of queues whose doorbell is an ioeventfd */
 	unsigned config_size;
 	uint8_t config[VIRTIO_CONFIG_MAX];
 	struct virtio_config_window config_window;
@@ -140,6 +143,11 @@ void virtio_queue_enable(struct virtio_dev *d, unsigned index);
 void virtio_queue_disable(struct virtio_dev *d, unsigned index);
 /* A doorbell that reached the VMM: signals the kick of queue @index when it is enabled. */
 void virtio_queue_kick(struct virtio_dev *d, unsigned index);
+/* Loop. Makes ioeventfds of the enabled queues' doorbells. Without its own a doorbell still works,
+ * by virtio_queue_kick: an error is only logged, the first time by @refused. */
+void virtio_add_doorbells(struct virtio_dev *d, struct misuse *refused);
+/* Loop. Undoes it; harmless when there are none. */
+void virtio_del_doorbells(struct virtio_dev *d);
 /* The same as writing 0 to the status register; for the machine's own reset. */
 void virtio_reset(struct virtio_dev *d);
 

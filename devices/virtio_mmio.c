@@ -25,43 +25,13 @@ unsigned virtio_mmio_gsi(unsigned n)
 
 /* Doorbells */
 
-static struct machine_doorbell doorbell(const struct virtio_mmio *t, unsigned queue)
+static struct machine_doorbell transport_doorbell(const struct virtio_dev *d, unsigned queue)
 {
+	const struct virtio_mmio *t = d->transport_arg;
+
 	return (struct machine_doorbell){ .addr = t->range.base + VIRTIO_MMIO_QUEUE_NOTIFY,
 					  .one_value = true,
 					  .value = queue };
-}
-
-/* Loop. Without its ioeventfd a doorbell still works, by an exit: an error is only logged. */
-static void add_doorbells(struct virtio_mmio *t)
-{
-	const struct machine *m = t->machine;
-
-	for (unsigned i = 0; i < t->virtio->n_queues; i++) {
-		const struct virtio_queue *q = &t->virtio->queues[i];
-		struct machine_doorbell bell = doorbell(t, i);
-		int r = q->enabled ? m->ops->ioeventfd_add(m->ctx, &bell, q->kick) : -ENOENT;
-
-		if (!r)
-			t->doorbells |= BIT64(i);
-		else if (q->enabled && misuse_first(&t->refused))
-			log_warn("device %s: no ioeventfd for queue %u: %s: its doorbell is slower",
-				 t->virtio->name, i, strerror(-r));
-	}
-}
-
-/* Loop. */
-static void del_doorbells(struct virtio_mmio *t)
-{
-	const struct machine *m = t->machine;
-
-	for (unsigned i = 0; i < t->virtio->n_queues; i++) {
-		struct machine_doorbell bell = doorbell(t, i);
-
-		if (t->doorbells & BIT64(i))
-			m->ops->ioeventfd_del(m->ctx, &bell, t->virtio->queues[i].kick);
-	}
-	t->doorbells = 0;
 }
 
 /* The pin */
@@ -115,7 +85,7 @@ static void transport_disconnect(struct virtio_dev *d)
 	struct virtio_mmio *t = d->transport_arg;
 
 	t->connected = false;
-	del_doorbells(t);
+	virtio_del_doorbells(d);
 }
 
 static int transport_connect(struct virtio_dev *d, struct err *e)
@@ -124,7 +94,7 @@ static int transport_connect(struct virtio_dev *d, struct err *e)
 
 	(void)e;
 	t->connected = true;
-	add_doorbells(t);
+	virtio_add_doorbells(d, &t->refused);
 	return 0;
 }
 
@@ -162,7 +132,7 @@ static void transport_fini(struct virtio_dev *d)
 
 	if (!t->virtio)
 		return;
-	del_doorbells(t);
+	virtio_del_doorbells(d);
 	leave(t);
 	bus_del(&t->machine->mmio, &t->range);
 	fd_close(&t->call);
@@ -172,6 +142,7 @@ static void transport_fini(struct virtio_dev *d)
 static const struct virtio_transport_ops transport_ops = {
 	.connect = transport_connect,
 	.disconnect = transport_disconnect,
+	.doorbell = transport_doorbell,
 	.config_interrupt = transport_config_interrupt,
 	.reset_done = transport_reset_done,
 	.reset = transport_reset,

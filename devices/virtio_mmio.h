@@ -49,7 +49,6 @@ struct virtio_mmio {
 	bool config_changed;		/* a bit of InterruptStatus */
 
 	bool connected;			/* from DRIVER_OK to the end of the reset */
-	uint64_t doorbells;		/* mask of queues that have an ioeventfd */
 	int call;			/* the pin's eventfd, or a copy of it; owned */
 	struct virtio_mmio *before;	/* the machine's device before this one */
 	struct misuse refused;		/* ioeventfds the machine did not take */

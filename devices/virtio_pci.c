@@ -123,51 +123,25 @@ static uint64_t doorbells_wanted(const struct virtio_pci *p)
 	return p->connected ? p->pci.bars[VIRTIO_PCI_BAR].addr : PCI_UNMAPPED;
 }
 
-static struct machine_doorbell doorbell(uint64_t bar_addr, unsigned queue)
+static struct machine_doorbell transport_doorbell(const struct virtio_dev *d, unsigned queue)
 {
-	return (struct machine_doorbell){ .addr = bar_addr + VIRTIO_PCI_NOTIFY +
+	const struct virtio_pci *p = d->transport_arg;
+
+	return (struct machine_doorbell){ .addr = p->doorbells_at + VIRTIO_PCI_NOTIFY +
 						  queue * VIRTIO_PCI_NOTIFY_STRIDE };
-}
-
-/* Loop. Without its ioeventfd a doorbell still works, by an exit: an error is only logged. */
-static void add_doorbells(struct virtio_pci *p, uint64_t at)
-{
-	const struct machine *m = p->machine;
-
-	for (unsigned i = 0; i < p->virtio->n_queues; i++) {
-		const struct virtio_queue *q = &p->virtio->queues[i];
-		struct machine_doorbell bell = doorbell(at, i);
-		int r;
-
-		if (!q->enabled)
-			continue;
-		r = m->ops->ioeventfd_add(m->ctx, &bell, q->kick);
-		if (!r)
-			p->doorbells |= BIT64(i);
-		else if (misuse_first(&p->refused))
-			log_warn("device %s: no ioeventfd for queue %u: %s: its doorbell is slower",
-				 p->pci.name, i, strerror(-r));
-	}
 }
 
 /* Loop. */
 static void sync_doorbells(struct virtio_pci *p)
 {
-	const struct machine *m = p->machine;
 	uint64_t want = doorbells_wanted(p);
 
 	if (p->doorbells_at == want)
 		return;
-	for (unsigned i = 0; i < p->virtio->n_queues; i++) {
-		struct machine_doorbell bell = doorbell(p->doorbells_at, i);
-
-		if (p->doorbells & BIT64(i))
-			m->ops->ioeventfd_del(m->ctx, &bell, p->virtio->queues[i].kick);
-	}
-	p->doorbells = 0;
+	virtio_del_doorbells(p->virtio);
 	p->doorbells_at = want;
 	if (want != PCI_UNMAPPED)
-		add_doorbells(p, want);
+		virtio_add_doorbells(p->virtio, &p->refused);
 }
 
 /* Loop. What the guest moved after DRIVER_OK. */
@@ -275,6 +249,7 @@ static void transport_reset(struct virtio_dev *d)
 static const struct virtio_transport_ops transport_ops = {
 	.connect = transport_connect,
 	.disconnect = transport_disconnect,
+	.doorbell = transport_doorbell,
 	.config_interrupt = transport_config_interrupt,
 	.reset_done = transport_reset_done,
 	.reset = transport_reset,

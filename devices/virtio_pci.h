@@ -62,7 +62,6 @@ struct virtio_pci {
 	bool connected;			/* from DRIVER_OK to the end of the reset */
 	enum virtio_pci_join joined;	/* how the calls reach the guest */
 	uint64_t doorbells_at;		/* BAR address of the ioeventfds; PCI_UNMAPPED: none */
-	uint64_t doorbells;		/* mask of queues that have one */
 	struct loop_job sync;
 	struct virtio_pci_call {
 		struct virtio_pci *p;
