@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdint.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -45,6 +46,18 @@ void fd_close_range(unsigned first, unsigned last)
 	limit = sysconf(_SC_OPEN_MAX);
 	for (unsigned fd = first; fd < limit && fd <= last; fd++)
 		close((int)fd);
+}
+
+void fd_close_others(unsigned (*next_kept)(const void *arg, unsigned from), const void *arg)
+{
+	unsigned from = STDERR_FILENO + 1, kept;
+
+	while ((kept = next_kept(arg, from)) != UINT_MAX) {
+		if (kept > from)
+			fd_close_range(from, kept - 1);
+		from = kept + 1;
+	}
+	fd_close_range(from, UINT_MAX);
 }
 
 int fd_eventfd(void)

@@ -30,6 +30,9 @@ int fd_fill_standard(void);
 
 /* Closes the descriptors @first to @last, open or not. While there is one thread. */
 void fd_close_range(unsigned first, unsigned last);
+/* Closes every descriptor but the standard three and those kept: @next_kept gives the lowest of
+ * them from @from on, or UINT_MAX. While there is one thread. */
+void fd_close_others(unsigned (*next_kept)(const void *arg, unsigned from), const void *arg);
 
 /* A non-blocking eventfd, or -errno. The caller owns it. */
 int fd_eventfd(void);

@@ -4,7 +4,6 @@
  * The only place that prints a set-up error and chooses the exit code.
  */
 #include <errno.h>
-#include <limits.h>
 #include <malloc.h>
 #include <stdio.h>
 #include <string.h>
@@ -36,20 +35,10 @@ static int run(const struct options *o)
 	return code;
 }
 
-/*
- * What was inherited and no option names is nobody's here: code that a guest smuggled into this
- * process must not find it, and who waits for its end must not wait for ours.
- */
-static void close_inherited(const struct options *o)
+/* For fd_close_others, of struct options. */
+static unsigned next_named(const void *options, unsigned from)
 {
-	unsigned from = STDERR_FILENO + 1, named;
-
-	while ((named = options_next_fd(o, from)) != UINT_MAX) {
-		if (named > from)
-			fd_close_range(from, named - 1);
-		from = named + 1;
-	}
-	fd_close_range(from, UINT_MAX);
+	return options_next_fd(options, from);
 }
 
 int main(int argc, char **argv)
@@ -77,7 +66,10 @@ int main(int argc, char **argv)
 		puts("minivmm " MINIVMM_VERSION);
 		code = VM_EXIT_OK;
 	} else {
-		close_inherited(&o);
+		/* What was inherited and no option names is nobody's here: code that a guest
+		 * smuggled into this process must not find it, and who waits for its end must not
+		 * wait for ours. */
+		fd_close_others(next_named, &o);
 		code = run(&o);
 	}
 	options_fini(&o);

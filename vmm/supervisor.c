@@ -94,36 +94,28 @@ static bool serve(struct state *s)
 	}
 }
 
-/* Closes what was inherited, but for the standard descriptors and @kept, -1 among them or not. */
-static void keep_only(const int *kept, size_t n)
+/* Of a struct state; those it has not are -1, which is UINT_MAX. */
+static unsigned next_own(const void *state, unsigned from)
 {
-	int from = STDERR_FILENO + 1;
+	const struct state *s = state;
+	const unsigned own[] = { (unsigned)s->sock, (unsigned)s->line, (unsigned)s->shm };
+	unsigned next = UINT_MAX;
 
-	for (;;) {
-		int next = -1;
-
-		for (size_t i = 0; i < n; i++)
-			if (kept[i] >= from && (next < 0 || kept[i] < next))
-				next = kept[i];
-		if (next < 0)
-			break;
-		if (next > from)
-			fd_close_range((unsigned)from, (unsigned)next - 1);
-		from = next + 1;
-	}
-	fd_close_range((unsigned)from, UINT_MAX);
+	for (size_t i = 0; i < ARRAY_SIZE(own); i++)
+		if (own[i] >= from && own[i] < next)
+			next = own[i];
+	return next;
 }
 
 static void supervise(struct state *s, enum seccomp_mode mode)
 {
-	const int kept[] = { s->sock, s->line, s->shm };
 	struct seccomp_filter *filter;
 	struct err e = { "" };
 	bool goodbye;
 
 	/* Of a connection that was handed over (fd=N), the daemon must see the end when the VMM
 	 * closes it; and what else was inherited is not this process's business. */
-	keep_only(kept, ARRAY_SIZE(kept));
+	fd_close_others(next_own, s);
 	if (seccomp_filter_new("supervisor", rules, ARRAY_SIZE(rules), mode, &filter, &e) ||
 	    seccomp_filter_install(filter, &e)) {
 		log_error("supervisor: %s", e.msg);
