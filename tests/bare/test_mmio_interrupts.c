@@ -11,31 +11,10 @@
 enum {
 	DISK = 0, SOURCE = 1, DISK_PIN = 16, SOURCE_PIN = 17,
 	DISK_IRQ = IRQ_FIRST, SOURCE_IRQ, SECTORS = 128, RNG_QUEUE = 4,
+	PAUSE = 20000000,	/* cycles */
 };
 
 static uint8_t bytes[512];
-
-static struct virtio disk(void)
-{
-	struct virtio v;
-
-	virtio_find_mmio(&v, DISK, VIRTIO_BLK);
-	return v;
-}
-
-static struct virtio source(void)
-{
-	struct virtio v;
-
-	virtio_find_mmio(&v, SOURCE, VIRTIO_RNG);
-	return v;
-}
-
-static void pause(void)
-{
-	for (uint64_t since = cycles(); cycles() - since < 20000000;)
-		relax();
-}
 
 /* Interrupts */
 
@@ -89,7 +68,7 @@ static void every_request_ends_in_an_interrupt(void)
 {
 	enum { ROUNDS = 300 };
 	static struct blk_chain chain;
-	struct virtio v = disk();
+	struct virtio v = virtio_find_mmio(DISK, VIRTIO_BLK);
 
 	virtio_bring_up(&v);
 	hook(&v, DISK_PIN, DISK_IRQ);
@@ -109,7 +88,7 @@ static void the_last_of_many_requests_is_told(void)
 {
 	enum { ROUNDS = 60, EACH = 5 };
 	static struct blk_chain chains[EACH];
-	struct virtio v = disk();
+	struct virtio v = virtio_find_mmio(DISK, VIRTIO_BLK);
 
 	virtio_negotiate(&v, 0);
 	virtio_set_up_queue(&v, 16, 0);
@@ -128,7 +107,8 @@ static void the_last_of_many_requests_is_told(void)
 
 static void each_device_has_a_pin_of_its_own(void)
 {
-	struct virtio d = disk(), s = source();
+	struct virtio d = virtio_find_mmio(DISK, VIRTIO_BLK);
+	struct virtio s = virtio_find_mmio(SOURCE, VIRTIO_RNG);
 
 	virtio_bring_up(&d);
 	virtio_bring_up(&s);
@@ -155,7 +135,7 @@ static void thirty_two_devices_share_eight_pins(void)
 		ioapic_set(DISK_PIN + pin, IRQ_FIRST + pin, false, false);
 	irq_enable();
 	for (unsigned n = 0; n < DEVICES; n++) {
-		virtio_find_mmio(&all[n], n, VIRTIO_RNG);
+		all[n] = virtio_find_mmio(n, VIRTIO_RNG);
 		virtio_bring_up(&all[n]);
 	}
 	for (unsigned n = 0; n < DEVICES; n++) {
@@ -176,7 +156,7 @@ static void thirty_two_devices_share_eight_pins(void)
  * until it is acknowledged. */
 static void interrupt_status_says_why(void)
 {
-	struct virtio v = source();
+	struct virtio v = virtio_find_mmio(SOURCE, VIRTIO_RNG);
 
 	CHECK_EQ(read32(v.mmio + MMIO_INTERRUPT_STATUS), 0);
 	virtio_bring_up(&v);
@@ -190,7 +170,7 @@ static void interrupt_status_says_why(void)
 
 static void a_broken_ring_is_told_by_a_config_interrupt(void)
 {
-	struct virtio v = source();
+	struct virtio v = virtio_find_mmio(SOURCE, VIRTIO_RNG);
 
 	virtio_bring_up(&v);
 	hook(&v, SOURCE_PIN, SOURCE_IRQ);
@@ -212,7 +192,7 @@ static void a_broken_ring_is_told_by_a_config_interrupt(void)
 /* A reset that is forgotten would tell the next driver of the last one's trouble. */
 static void a_reset_forgets_what_was_not_acknowledged(void)
 {
-	struct virtio v = source();
+	struct virtio v = virtio_find_mmio(SOURCE, VIRTIO_RNG);
 
 	virtio_bring_up(&v);
 	v.queue.avail[1] = 1000;
@@ -232,7 +212,7 @@ static void a_reset_ends_reads_that_are_under_way(void)
 {
 	enum { ROUNDS = 50, EACH = 5 };
 	static struct blk_chain chains[EACH];
-	struct virtio v = disk();
+	struct virtio v = virtio_find_mmio(DISK, VIRTIO_BLK);
 
 	for (unsigned i = 0; i < ROUNDS; i++) {
 		virtio_negotiate(&v, 0);
@@ -246,7 +226,7 @@ static void a_reset_ends_reads_that_are_under_way(void)
 		memset(chains, 0x11, sizeof(chains));
 		barrier();
 		if (i % 10 == 0)
-			pause();
+			spend(PAUSE);
 		for (unsigned j = 0; j < EACH; j++)
 			CHECK_EQ(chains[j].data[0], 0x11);
 	}
@@ -259,13 +239,13 @@ static void a_reset_ends_reads_that_are_under_way(void)
 static void a_reset_takes_back_requests_that_wait(void)
 {
 	static uint8_t mine[RNG_QUEUE][16];
-	struct virtio v = source();
+	struct virtio v = virtio_find_mmio(SOURCE, VIRTIO_RNG);
 
 	virtio_bring_up(&v);
 	for (unsigned i = 0; i < RNG_QUEUE; i++)
 		virtio_add(&v, i, &(struct virtio_part){ mine[i], sizeof(mine[i]), true }, 1);
 	virtio_kick(&v);
-	pause();
+	spend(PAUSE);
 	virtio_set_status(&v, 0);
 	CHECK_EQ(virtio_status(&v), 0);
 	CHECK_EQ(virtio_used(&v), 0);

@@ -11,17 +11,12 @@
 #include "tests/bare/lib/virtio.h"
 
 enum { SERIAL = 0x3f8, SERIAL_STATUS = SERIAL + 5, SERIAL_READY = 1 };
+enum { PAUSE = 400000000 };	/* cycles */
 
 static struct virtio rng;
 static uint8_t bytes[16];
 static volatile uint32_t entered, left;
 static volatile uint8_t status_after;
-
-static void pause(void)
-{
-	for (uint64_t since = cycles(); cycles() - since < 400000000;)
-		relax();
-}
 
 /* Longer than the patience of WAIT_FOR: the host may sit out minivmm's deadlines. */
 static void host(const char *what)
@@ -51,13 +46,13 @@ static void check_serves(void)
 /* From here on processor 1 is in that exit. */
 static void begin(void)
 {
-	virtio_find_mmio(&rng, 0, VIRTIO_RNG);
+	rng = virtio_find_mmio(0, VIRTIO_RNG);
 	check_serves();
 	irq_init();
 	host("freeze");
 	smp_start(1, reset_it);
 	WAIT_FOR(entered);
-	pause();
+	spend(PAUSE);
 	CHECK(!left);
 	CHECK(virtio_status(&rng) & STATUS_DRIVER_OK);
 }
@@ -109,7 +104,7 @@ static void minivmm_is_suspended_meanwhile(void)
 {
 	begin();
 	host("suspend");
-	pause();
+	spend(PAUSE);
 	CHECK(!left);
 	test_note("thaw");
 	check_is_over();
@@ -178,7 +173,7 @@ static void start_and_stop(unsigned id)
 
 static void start_all(void)
 {
-	virtio_find_mmio(&rng, 0, VIRTIO_RNG);
+	rng = virtio_find_mmio(0, VIRTIO_RNG);
 	irq_init();
 	for (unsigned id = 1; id < 4; id++)
 		smp_start(id, start_and_stop);
@@ -203,7 +198,7 @@ static void the_machine_is_reset_while_drivers_disagree(void)
 	uint64_t since = cycles(), long_enough = UINT64_C(3000000) * (1 + *kept);
 
 	if ((*kept)++ == 12) {
-		virtio_find_mmio(&rng, 0, VIRTIO_RNG);
+		rng = virtio_find_mmio(0, VIRTIO_RNG);
 		CHECK_EQ(virtio_status(&rng), 0);
 		check_serves();
 		return;

@@ -10,6 +10,7 @@
 enum {
 	KNOWN = STATUS_ACKNOWLEDGE | STATUS_DRIVER, AGREED = KNOWN | STATUS_FEATURES_OK,
 	RNG_QUEUE = 4, BLK_SECTORS = 128, BAR_SIZE = 0x4000,
+	PAUSE = 20000000,	/* cycles */
 };
 
 static uint8_t bytes[512];
@@ -146,12 +147,6 @@ static void a_wrong_window_reaches_nothing(void)
 
 /* Resets of what is under way */
 
-static void pause(void)
-{
-	for (uint64_t since = cycles(); cycles() - since < 20000000;)
-		relax();
-}
-
 /* The source has no byte to give: all four requests are with the daemon. */
 static void a_reset_takes_back_requests_that_wait(void)
 {
@@ -162,7 +157,7 @@ static void a_reset_takes_back_requests_that_wait(void)
 	for (unsigned i = 0; i < RNG_QUEUE; i++)
 		virtio_add(&v, i, &(struct virtio_part){ mine[i], sizeof(mine[i]), true }, 1);
 	virtio_kick(&v);
-	pause();
+	spend(PAUSE);
 	virtio_reset(&v);
 	CHECK_EQ(virtio_used(&v), 0);
 	test_note("feed");
@@ -212,7 +207,7 @@ static void a_reset_ends_reads_that_are_under_way(void)
 		virtio_reset(&v);
 		used = virtio_used(&v);
 		memset(sectors, 0xee, sizeof(sectors));
-		pause();
+		spend(PAUSE);
 		for (unsigned i = 0; i < READS; i++)
 			CHECK_EQ(sectors[i][0], 0xee);
 		CHECK_EQ(virtio_used(&v), used);

@@ -10,31 +10,10 @@ enum {
 	RUNNING = AGREED | STATUS_DRIVER_OK,
 	DISK = 0, SOURCE = 1, DISK_PIN = 16, SOURCE_PIN = 17,
 	DISK_IRQ = IRQ_FIRST, SOURCE_IRQ, SECTORS = 128, QUEUE_MAX = 256, RNG_QUEUE = 4,
+	PAUSE = 300000000,	/* cycles */
 };
 
 static uint8_t bytes[512];
-
-static struct virtio disk(void)
-{
-	struct virtio v;
-
-	virtio_find_mmio(&v, DISK, VIRTIO_BLK);
-	return v;
-}
-
-static struct virtio source(void)
-{
-	struct virtio v;
-
-	virtio_find_mmio(&v, SOURCE, VIRTIO_RNG);
-	return v;
-}
-
-static void pause(void)
-{
-	for (uint64_t since = cycles(); cycles() - since < 300000000;)
-		relax();
-}
 
 static void check_disk_works(struct virtio *v)
 {
@@ -69,7 +48,7 @@ static void each_page_says_what_it_is(void)
 
 static void status_goes_up_to_driver_ok_and_down_to_0(void)
 {
-	struct virtio v = source();
+	struct virtio v = virtio_find_mmio(SOURCE, VIRTIO_RNG);
 
 	CHECK_EQ(virtio_status(&v), 0);
 	virtio_negotiate(&v, 0);
@@ -87,7 +66,7 @@ static void status_goes_up_to_driver_ok_and_down_to_0(void)
 static void a_status_above_8_bits_is_no_reset(void)
 {
 	static const uint32_t values[] = { 0x100, 0x10000, 0x80000000, 0xffffff00 };
-	struct virtio v = source();
+	struct virtio v = virtio_find_mmio(SOURCE, VIRTIO_RNG);
 
 	virtio_bring_up(&v);
 	for (unsigned i = 0; i < COUNT(values); i++) {
@@ -99,7 +78,7 @@ static void a_status_above_8_bits_is_no_reset(void)
 
 static void features_that_were_not_offered_are_refused(void)
 {
-	struct virtio v = source();
+	struct virtio v = virtio_find_mmio(SOURCE, VIRTIO_RNG);
 	uint64_t offered = virtio_features(&v);
 
 	CHECK(offered & VIRTIO_F_VERSION_1);
@@ -122,7 +101,7 @@ static void features_that_were_not_offered_are_refused(void)
 static void there_are_two_feature_words(void)
 {
 	static const uint32_t beyond[] = { 2, 3, 32, 0x80000000, 0xffffffff };
-	struct virtio v = source();
+	struct virtio v = virtio_find_mmio(SOURCE, VIRTIO_RNG);
 
 	virtio_set_status(&v, KNOWN);
 	virtio_ack(&v, VIRTIO_F_VERSION_1);
@@ -140,7 +119,7 @@ static void there_are_two_feature_words(void)
 static void a_queue_that_is_not_there_reads_0(void)
 {
 	static const uint32_t beyond[] = { 1, 63, 64, 0x10000, 0x80000000, 0xffffffff };
-	struct virtio v = source();
+	struct virtio v = virtio_find_mmio(SOURCE, VIRTIO_RNG);
 
 	virtio_negotiate(&v, 0);
 	for (unsigned i = 0; i < COUNT(beyond); i++) {
@@ -159,7 +138,7 @@ static void a_queue_that_is_not_there_reads_0(void)
 
 static void there_is_no_shared_memory_region(void)
 {
-	struct virtio v = source();
+	struct virtio v = virtio_find_mmio(SOURCE, VIRTIO_RNG);
 
 	for (uint32_t n = 0; n < 3; n++) {
 		write32(v.mmio + MMIO_REGION_SELECT, n);
@@ -172,7 +151,7 @@ static void there_is_no_shared_memory_region(void)
 
 static void a_queue_is_taken_back_before_driver_ok(void)
 {
-	struct virtio v = source();
+	struct virtio v = virtio_find_mmio(SOURCE, VIRTIO_RNG);
 
 	virtio_negotiate(&v, 0);
 	virtio_set_up_queue(&v, 2, 0);
@@ -193,7 +172,7 @@ static void a_queue_is_taken_back_before_driver_ok(void)
 
 static void a_running_queue_keeps_its_registers(void)
 {
-	struct virtio v = source();
+	struct virtio v = virtio_find_mmio(SOURCE, VIRTIO_RNG);
 
 	virtio_bring_up(&v);
 	for (unsigned off = MMIO_QUEUE_DESC; off <= MMIO_QUEUE_DEVICE + 4; off += 4)
@@ -210,7 +189,7 @@ static void a_running_queue_keeps_its_registers(void)
 
 static void a_queue_that_starts_late_does_not_start(void)
 {
-	struct virtio v = source();
+	struct virtio v = virtio_find_mmio(SOURCE, VIRTIO_RNG);
 
 	virtio_negotiate(&v, 0);
 	virtio_start(&v);
@@ -271,7 +250,7 @@ static void a_bad_queue_is_refused(void)
 		{ RNG_QUEUE, 0x500000, 0xfffffffffffffffe, 0x502000 },
 		{ RNG_QUEUE, 0x500000, 0x501000, MMIO_BASE },
 	};
-	struct virtio v = source();
+	struct virtio v = virtio_find_mmio(SOURCE, VIRTIO_RNG);
 
 	irq_init();
 	ioapic_set(SOURCE_PIN, SOURCE_IRQ, false, false);
@@ -287,7 +266,7 @@ static void a_bad_queue_is_refused(void)
 
 static void config_space_reads_the_same_in_any_pieces(void)
 {
-	struct virtio v = disk();
+	struct virtio v = virtio_find_mmio(DISK, VIRTIO_BLK);
 	uint64_t config = v.mmio + MMIO_CONFIG;
 	uint32_t generation = read32(v.mmio + MMIO_GENERATION);
 
@@ -315,7 +294,7 @@ static bool is_word(unsigned off, unsigned width)
 static void only_aligned_words_are_registers(void)
 {
 	static const uint64_t values[] = { 0, UINT64_MAX, 0x0000000100000001 };
-	struct virtio v = source();
+	struct virtio v = virtio_find_mmio(SOURCE, VIRTIO_RNG);
 
 	virtio_negotiate(&v, 0);
 	virtio_set_up_queue(&v, RNG_QUEUE, 0);
@@ -333,14 +312,14 @@ static void only_aligned_words_are_registers(void)
 	virtio_start(&v);
 	CHECK_EQ(rng_request(&v, bytes, 16), 16);
 	/* Nor is a doorbell rung by any of them, once the daemon does not look by itself. */
-	pause();
+	spend(PAUSE);
 	virtio_add(&v, 0, &(struct virtio_part){ bytes, 16, true }, 1);
 	write8(v.mmio + MMIO_QUEUE_NOTIFY, 0);
 	write16(v.mmio + MMIO_QUEUE_NOTIFY, 0);
 	write64(v.mmio + MMIO_QUEUE_NOTIFY, 0);
 	write32(v.mmio + MMIO_QUEUE_NOTIFY, 1);
 	write32(v.mmio + MMIO_QUEUE_NOTIFY, 0x10000);
-	pause();
+	spend(PAUSE);
 	CHECK_EQ(virtio_used(&v), 1);
 	virtio_kick(&v);
 	WAIT_FOR(virtio_used(&v) == 2);
@@ -366,7 +345,7 @@ static void sweep_writes(const struct virtio *v, uint64_t value)
 
 static void every_width_is_read_at_every_offset(void)
 {
-	struct virtio v = source();
+	struct virtio v = virtio_find_mmio(SOURCE, VIRTIO_RNG);
 
 	sweep_reads(&v);
 	rng_check_works(&v);
@@ -374,7 +353,7 @@ static void every_width_is_read_at_every_offset(void)
 
 static void every_width_is_read_at_every_offset_of_a_running_disk(void)
 {
-	struct virtio v = disk();
+	struct virtio v = virtio_find_mmio(DISK, VIRTIO_BLK);
 
 	virtio_bring_up(&v);
 	sweep_reads(&v);
@@ -385,7 +364,7 @@ static void every_width_is_read_at_every_offset_of_a_running_disk(void)
 static void every_width_is_written_everywhere(void)
 {
 	static const uint64_t values[] = { 0, UINT64_MAX, 0x5a5a5a5a5a5a5a5a, 0x0000000100000001 };
-	struct virtio v = source();
+	struct virtio v = virtio_find_mmio(SOURCE, VIRTIO_RNG);
 
 	for (unsigned i = 0; i < COUNT(values); i++)
 		sweep_writes(&v, values[i]);
@@ -395,7 +374,7 @@ static void every_width_is_written_everywhere(void)
 static void every_width_is_written_everywhere_of_a_running_disk(void)
 {
 	static const uint64_t values[] = { UINT64_MAX, 0x5a5a5a5a5a5a5a5a, 0 };
-	struct virtio v = disk();
+	struct virtio v = virtio_find_mmio(DISK, VIRTIO_BLK);
 
 	for (unsigned i = 0; i < COUNT(values); i++) {
 		virtio_bring_up(&v);

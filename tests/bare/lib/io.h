@@ -169,4 +169,11 @@ static inline void relax(void)
 	__asm__ volatile("pause" : : : "memory");
 }
 
+/* For what has no event to wait for: that something does not happen, or has begun elsewhere. */
+static inline void spend(uint64_t n_cycles)
+{
+	for (uint64_t since = cycles(); cycles() - since < n_cycles;)
+		relax();
+}
+
 #endif

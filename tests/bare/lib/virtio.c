@@ -165,10 +165,12 @@ void virtio_find(struct virtio *v, unsigned device)
 	virtio_locate(v);
 }
 
-void virtio_find_mmio(struct virtio *v, unsigned n, unsigned device)
+struct virtio virtio_find_mmio(unsigned n, unsigned device)
 {
-	*v = (struct virtio){ .transport = &by_mmio, .mmio = MMIO_BASE + (uint64_t)n * MMIO_SIZE };
-	CHECK_EQ(read32(v->mmio + MMIO_DEVICE), device);
+	struct virtio v = { .transport = &by_mmio, .mmio = MMIO_BASE + (uint64_t)n * MMIO_SIZE };
+
+	CHECK_EQ(read32(v.mmio + MMIO_DEVICE), device);
+	return v;
 }
 
 uint8_t virtio_status(const struct virtio *v)

@@ -85,7 +85,7 @@ struct virtio_part {
 /* Finds the device, turns on memory and bus mastering, reads its capabilities. */
 void virtio_find(struct virtio *v, unsigned device);
 /* Device number @n by MMIO, which must be a @device. */
-void virtio_find_mmio(struct virtio *v, unsigned n, unsigned device);
+struct virtio virtio_find_mmio(unsigned n, unsigned device);
 /* The registers' places again, after the BAR has moved. */
 void virtio_locate(struct virtio *v);
 
