@@ -75,6 +75,8 @@ enum {
 	MACHINE_SLOT_MAX = 509,		/* what every KVM for x86-64 has */
 };
 
+struct guest_window;
+
 struct machine {
 	const struct machine_ops *ops;
 	void *ctx;
@@ -86,6 +88,8 @@ struct machine {
 	unsigned next_slot;		/* memory slot given out next */
 	unsigned mmio_devices;		/* virtio_mmio.c's: how many there are, ... */
 	struct virtio_mmio *mmio_last;	/* ... and the newest, borrowed */
+	uint64_t mmio_windows;		/* bytes taken for their shared memory regions */
+	struct guest_window *windows;	/* guest_window.c's: all of them */
 };
 
 /*

@@ -17,6 +17,7 @@
 
 #include "base/log.h"
 #include "devices/machine.h"
+#include "devices/shmem.h"
 
 enum { VIRTIO_QUEUES_MAX = 64, VIRTIO_CONFIG_MAX = 256, VIRTIO_NO_VECTOR = 0xffff };
 
@@ -102,6 +103,7 @@ struct virtio_dev {
 	unsigned config_size;
 	uint8_t config[VIRTIO_CONFIG_MAX];
 	struct virtio_config_window config_window;
+	struct shmem *shmem;		/* borrowed: regions for the transport to show; NULL: none */
 	struct misuse misuse;		/* what the driver has no right to do */
 	struct misuse broken;		/* times the device came to need a reset */
 };

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -108,7 +109,7 @@ static void transport_config_interrupt(struct virtio_dev *d)
 
 static void power_on(struct virtio_mmio *t)
 {
-	t->device_features_sel = t->driver_features_sel = t->queue_sel = 0;
+	t->device_features_sel = t->driver_features_sel = t->queue_sel = t->shm_sel = 0;
 	t->config_changed = false;
 }
 
@@ -157,6 +158,25 @@ static uint32_t interrupt_status(const struct virtio_mmio *t)
 	       (t->config_changed ? VIRTIO_MMIO_INT_CONFIG : 0);
 }
 
+/* Of a region that is not there length and base are all ones. */
+static uint32_t shm_read(const struct virtio_mmio *t, uint64_t off)
+{
+	const struct shmem *s = t->virtio->shmem;
+	const struct shmem_region *r = s ? shmem_find(s, t->shm_sel) : NULL;
+	uint64_t len = r ? r->size : UINT64_MAX;
+	uint64_t base = r ? s->window.window.gpa + r->offset : UINT64_MAX;
+
+	switch (off) {
+	case VIRTIO_MMIO_SHM_LEN_LOW:
+		return (uint32_t)len;
+	case VIRTIO_MMIO_SHM_LEN_HIGH:
+		return (uint32_t)(len >> 32);
+	case VIRTIO_MMIO_SHM_BASE_LOW:
+		return (uint32_t)base;
+	}
+	return (uint32_t)(base >> 32);
+}
+
 static uint32_t reg_read(const struct virtio_mmio *t, uint64_t off)
 {
 	struct virtio_dev *d = t->virtio;
@@ -183,12 +203,11 @@ static uint32_t reg_read(const struct virtio_mmio *t, uint64_t off)
 		return virtio_get_status(d);
 	case VIRTIO_MMIO_CONFIG_GENERATION:
 		return d->generation;
-	/* No shared memory region has any number: length and base are all ones (4.2.2). */
 	case VIRTIO_MMIO_SHM_LEN_LOW:
 	case VIRTIO_MMIO_SHM_LEN_HIGH:
 	case VIRTIO_MMIO_SHM_BASE_LOW:
 	case VIRTIO_MMIO_SHM_BASE_HIGH:
-		return UINT32_MAX;
+		return shm_read(t, off);
 	}
 	return 0;
 }
@@ -266,6 +285,9 @@ static void reg_write(struct virtio_mmio *t, uint64_t off, uint32_t value)
 	case VIRTIO_MMIO_QUEUE_SEL:
 		t->queue_sel = value;
 		break;
+	case VIRTIO_MMIO_SHM_SEL:
+		t->shm_sel = value;
+		break;
 	case VIRTIO_MMIO_QUEUE_NOTIFY:
 		virtio_queue_kick(t->virtio, value);
 		break;
@@ -315,6 +337,22 @@ static const struct bus_ops mmio_ops = { mmio_read, mmio_write };
 
 /* Set-up */
 
+/* A place for good; the guest moves nothing here. */
+static int place_window(struct machine *m, struct shmem *s, struct err *e)
+{
+	uint64_t size = shmem_size(s), at = align_up(VIRTIO_MMIO_WINDOWS + m->mmio_windows, size);
+
+	if (at > VIRTIO_MMIO_WINDOWS_END || size > VIRTIO_MMIO_WINDOWS_END - at)
+		return err_set(e, -ENOSPC, "device %s: there is no room left for its shared memory"
+			       " regions: use transport=pci for some", s->window.name);
+	guest_window_move(&s->window, at);
+	if (s->window.window.gpa != at)
+		return err_set(e, -ENXIO, "device %s: its shared memory regions cannot be at 0x%"
+			       PRIx64, s->window.name, at);
+	m->mmio_windows = at + size - VIRTIO_MMIO_WINDOWS;
+	return 0;
+}
+
 int virtio_mmio_init(struct virtio_mmio *t, struct virtio_dev *d, struct err *e)
 {
 	struct machine *m = d->machine;
@@ -327,6 +365,8 @@ int virtio_mmio_init(struct virtio_mmio *t, struct virtio_dev *d, struct err *e)
 	t->range = (struct bus_range){ .base = virtio_mmio_address(n), .len = VIRTIO_MMIO_SIZE,
 				       .ops = &mmio_ops, .dev = t, .name = d->name };
 	r = join_pin(t, d, e);
+	if (!r && d->shmem)
+		r = place_window(m, d->shmem, e);
 	if (!r)
 		r = bus_add(&m->mmio, &t->range, e);
 	if (r) {

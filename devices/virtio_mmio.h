@@ -32,6 +32,9 @@
 #include "devices/virtio.h"
 
 #define VIRTIO_MMIO_BASE UINT64_C(0xe1000000)
+/* Shared memory regions, above RAM and below PCI's 64-bit BARs. */
+#define VIRTIO_MMIO_WINDOWS	(UINT64_C(1) << 37)
+#define VIRTIO_MMIO_WINDOWS_END (UINT64_C(1) << 38)
 
 enum {
 	VIRTIO_MMIO_SIZE = 0x1000,
@@ -45,7 +48,7 @@ struct virtio_mmio {
 	struct bus_range range;
 	unsigned gsi;
 
-	uint32_t device_features_sel, driver_features_sel, queue_sel;
+	uint32_t device_features_sel, driver_features_sel, queue_sel, shm_sel;
 	bool config_changed;		/* a bit of InterruptStatus */
 
 	bool connected;			/* from DRIVER_OK to the end of the reset */

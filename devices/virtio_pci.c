@@ -18,6 +18,8 @@ enum {
 	ISR_QUEUE = 1, ISR_CONFIG = 2,
 	CAP_SIZE = sizeof(struct virtio_pci_cap),
 	CAP_CFG_DATA = CAP_SIZE,	/* of PCI_CFG: the window */
+	CAP_ID = 5,			/* of a region; <linux> may not know it yet */
+	CAP64_SIZE = CAP_SIZE + 8,
 };
 
 /* Interrupts */
@@ -439,6 +441,39 @@ static void add_caps(struct virtio_pci *p)
 	memset(&p->pci.wmask[p->cfg_cap + CAP_CFG_DATA], 0xff, 4);
 }
 
+static void window_mapped(struct pci_dev *pci, unsigned bar, uint64_t addr)
+{
+	struct shmem *s = pci->bars[bar].dev;
+
+	guest_window_move(&s->window, addr == PCI_UNMAPPED ? GUEST_WINDOW_NOWHERE : addr);
+}
+
+/* virtio_pci_cap64: the upper halves of offset and length follow. */
+static void add_region(struct virtio_pci *p, const struct shmem_region *r)
+{
+	unsigned cap = add_cap(p, VIRTIO_PCI_CAP_SHARED_MEMORY_CFG, CAP64_SIZE, (uint32_t)r->offset,
+			       (uint32_t)r->size);
+
+	pci_dev_set(&p->pci, cap + VIRTIO_PCI_CAP_BAR, 1, VIRTIO_PCI_SHMEM_BAR);
+	pci_dev_set(&p->pci, cap + CAP_ID, 1, r->id);
+	pci_dev_set(&p->pci, cap + CAP_SIZE, 4, r->offset >> 32);
+	pci_dev_set(&p->pci, cap + CAP_SIZE + 4, 4, r->size >> 32);
+}
+
+static int add_shmem(struct virtio_pci *p, struct shmem *s, struct err *e)
+{
+	if (s->count > VIRTIO_PCI_REGIONS_MAX)
+		return err_set(e, -E2BIG, "device %s: it has %u shared memory regions, and PCI's"
+			       " configuration space has room for %u: use transport=mmio",
+			       p->virtio->name, s->count, VIRTIO_PCI_REGIONS_MAX);
+	pci_dev_bar(&p->pci, VIRTIO_PCI_SHMEM_BAR, (struct pci_bar){
+		.size = shmem_size(s), .is_64 = true, .prefetch = true, .dev = s,
+		.mapped = window_mapped });
+	for (unsigned i = 0; i < s->count; i++)
+		add_region(p, &s->regions[i]);
+	return 0;
+}
+
 int virtio_pci_init(struct virtio_pci *p, struct virtio_dev *d, struct pci_bus *bus,
 		    uint32_t class_code, struct err *e)
 {
@@ -462,7 +497,8 @@ int virtio_pci_init(struct virtio_pci *p, struct virtio_dev *d, struct pci_bus *
 	pci_dev_bar(&p->pci, VIRTIO_PCI_BAR, (struct pci_bar){
 		.size = VIRTIO_PCI_BAR_SIZE, .ops = &bar_ops, .dev = p, .mapped = bar_mapped });
 	add_caps(p);
-	r = msix_init(&p->msix, &p->pci, d->machine, VIRTIO_PCI_BAR, VIRTIO_PCI_MSIX_TABLE,
+	r = d->shmem ? add_shmem(p, d->shmem, e) : 0;
+	r = r ? r : msix_init(&p->msix, &p->pci, d->machine, VIRTIO_PCI_BAR, VIRTIO_PCI_MSIX_TABLE,
 		      VIRTIO_PCI_MSIX_PBA, d->n_queues + 1, e);
 	if (!r)
 		r = pci_dev_add(bus, &p->pci, e);

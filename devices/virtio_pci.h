@@ -10,6 +10,9 @@
  *     0x1000  doorbells: 4 bytes a queue, so each has an address, hence an eventfd, of its own
  *     0x2000  MSI-X table        0x3000  MSI-X pending bits
  *
+ * A second BAR, of 64 bits and prefetchable, is the window of the device's shared memory regions
+ * when it has some (4.1.4.7).
+ *
  * Doorbells and MSI-X have pages of their own, so that a guest can hand them on. The capability
  * PCI_CFG reaches the same bytes through config space.
  *
@@ -36,12 +39,13 @@
 #include "devices/virtio.h"
 
 enum {
-	VIRTIO_PCI_BAR = 0,
+	VIRTIO_PCI_BAR = 0, VIRTIO_PCI_SHMEM_BAR = 2,
 	VIRTIO_PCI_BAR_SIZE = 0x4000,
 	VIRTIO_PCI_COMMON = 0x0000, VIRTIO_PCI_COMMON_SIZE = 0x38,
 	VIRTIO_PCI_ISR_OFF = 0x0400,	/* VIRTIO_PCI_ISR is the legacy interface's, in <linux> */
 	VIRTIO_PCI_DEVICE_CONFIG = 0x0800,
 	VIRTIO_PCI_NOTIFY = 0x1000, VIRTIO_PCI_NOTIFY_STRIDE = 4,
+	VIRTIO_PCI_REGIONS_MAX = 3,	/* capabilities end at byte 256 */
 	VIRTIO_PCI_MSIX_TABLE = 0x2000, VIRTIO_PCI_MSIX_PBA = 0x3000,
 };
 

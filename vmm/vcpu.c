@@ -329,8 +329,9 @@ void vcpus_wait_for_job(struct vcpus *v, struct loop_job *job)
 	self->fence_wanted = true;
 	self->fence_passed = false;
 	loop_post(v->machine->loop, job);
-	/* Jobs run in the order they were posted: this one passes when the one before it has run.
-	 */
+	/* Jobs run in the order they were posted: this one passes when those before it have run,
+	 * of which there may be more than one in an exit. */
+	loop_cancel(v->machine->loop, &self->fence);
 	loop_post(v->machine->loop, &self->fence);
 }
 

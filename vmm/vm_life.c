@@ -221,6 +221,16 @@ static void reset(struct vm *vm)
 	device_is_reset(vm);
 }
 
+/* After KVM_RUN failed with EFAULT: -EAGAIN when the vCPU may try again, else as starvation_judge. */
+static int judge_fault(struct vm *vm, struct err *e)
+{
+	int r = guest_windows_repair(&vm->machine, e);
+
+	if (r > 0)
+		return -EAGAIN;
+	return r ? r : starvation_judge(&vm->starvation, e);
+}
+
 void vm_life_parked(void *arg)
 {
 	struct vm *vm = arg;
@@ -237,7 +247,7 @@ void vm_life_parked(void *arg)
 		if (!c->stop.stopped)
 			continue;
 		if (c->stop.kind == EXIT_FAULT)
-			r = starvation_judge(&vm->starvation, &e);
+			r = judge_fault(vm, &e);
 		if (r != -EAGAIN) {
 			crash(vm, c, r, &e);
 			return;

@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "devices/guest_window.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+
+static int set_slot(const struct guest_window *w, uint64_t gpa, uint64_t size)
+{
+	const struct machine *m = w->machine;
+
+	return m->ops->slot_set(m->ctx, w->window.slot, gpa, size, w->window.host);
+}
+
+/* Loop. A slot that is in use cannot be given another place by one call that is sure to work. */
+static void move_run(void *arg)
+{
+	struct guest_window *w = arg;
+	int r;
+
+	if (w->window.gpa == w->wanted)
+		return;
+	if (w->window.gpa != GUEST_WINDOW_NOWHERE)
+		set_slot(w, w->window.gpa, 0);
+	w->window.gpa = GUEST_WINDOW_NOWHERE;
+	if (w->wanted == GUEST_WINDOW_NOWHERE)
+		return;
+	r = set_slot(w, w->wanted, w->window.size);
+	if (!r)
+		w->window.gpa = w->wanted;
+	else if (misuse_first(&w->refused))
+		log_warn("device %s: its window cannot be at %#" PRIx64 ": %s: it is nowhere",
+			 w->name, w->wanted, strerror(-r));
+}
+
+int guest_window_init(struct guest_window *w, struct machine *m, const char *name, uint64_t size,
+		      struct err *e)
+{
+	int slot = machine_alloc_slot(m), r;
+
+	*w = (struct guest_window){ .name = name, .wanted = GUEST_WINDOW_NOWHERE };
+	if (slot < 0)
+		return err_set(e, slot, "device %s: the machine has no memory slot left", name);
+	r = window_init(&w->window, size, e);
+	if (r)
+		return err_prefix(e, r, "device %s: ", name);
+	w->window.slot = (unsigned)slot;
+	w->window.gpa = GUEST_WINDOW_NOWHERE;
+	w->machine = m;
+	w->move = (struct loop_job){ .run = move_run, .arg = w };
+	w->next = m->windows;
+	m->windows = w;
+	return 0;
+}
+
+void guest_window_fini(struct guest_window *w)
+{
+	struct guest_window **p;
+
+	if (!w->machine)
+		return;
+	for (p = &w->machine->windows; *p != w; p = &(*p)->next)
+		;
+	*p = w->next;
+	loop_cancel(w->machine->loop, &w->move);
+	w->wanted = GUEST_WINDOW_NOWHERE;
+	move_run(w);
+	window_fini(&w->window);
+	w->machine = NULL;
+}
+
+void guest_window_move(struct guest_window *w, uint64_t gpa)
+{
+	w->wanted = gpa;
+	if (w->window.gpa != gpa)
+		machine_run_in_loop(w->machine, &w->move);
+}
+
+int guest_windows_repair(struct machine *m, struct err *e)
+{
+	int sum = 0;
+
+	for (struct guest_window *w = m->windows; w; w = w->next) {
+		int r = window_repair(&w->window, e);
+
+		if (r < 0)
+			return err_prefix(e, r, "device %s: ", w->name);
+		if (r > 0 && misuse_first(&w->repaired))
+			log_warn("device %s: an object was cut short under its mapping; the guest "
+				 "reads zeros there", w->name);
+		sum += r;
+	}
+	return sum;
+}

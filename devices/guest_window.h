@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A window (memory/window.h) where the guest sees it: one memory slot of the machine, whose place
+ * the transport chooses and the guest may move. Moving it is done in the loop, before the vCPU's
+ * exit that asked for it ends.
+ *
+ * Under the device lock.
+ */
+#ifndef DEVICES_GUEST_WINDOW_H
+#define DEVICES_GUEST_WINDOW_H
+
+#include <stdint.h>
+
+#include "base/err.h"
+#include "base/log.h"
+#include "base/loop.h"
+#include "devices/machine.h"
+#include "memory/window.h"
+
+#define GUEST_WINDOW_NOWHERE UINT64_MAX
+
+struct guest_window {
+	struct mem_window window;	/* window.gpa: where the slot is, or GUEST_WINDOW_NOWHERE */
+	const char *name;		/* borrowed: the device's id */
+	struct machine *machine;	/* NULL: not initialised */
+	uint64_t wanted;		/* where it is to be, or GUEST_WINDOW_NOWHERE */
+	struct loop_job move;
+	struct guest_window *next;	/* the machine's list */
+	struct misuse refused;		/* places that the machine did not take */
+	struct misuse repaired;		/* times that objects had shrunk under their mappings */
+};
+
+/* Set-up. @size bytes, nowhere yet. @w must not move until guest_window_fini. 0 or -errno with
+ * @e. */
+int guest_window_init(struct guest_window *w, struct machine *m, const char *name, uint64_t size,
+		      struct err *e);
+/* Loop. Takes the slot away and unmaps all. Works on a zeroed struct, twice. */
+void guest_window_fini(struct guest_window *w);
+/* Any thread. The window is at @gpa, or GUEST_WINDOW_NOWHERE, when the exit ends. */
+void guest_window_move(struct guest_window *w, uint64_t gpa);
+
+/*
+ * Loop, after KVM_RUN failed with EFAULT: looks after every window of @m and covers what objects
+ * that shrank no longer have. How many mappings were cut short (0: no window is the cause), or
+ * -errno with @e.
+ */
+int guest_windows_repair(struct machine *m, struct err *e);
+
+#endif
