@@ -10,6 +10,15 @@
  * name of the device, the socket and the request. All in the loop thread, under the device lock. A
  * daemon owns the guest, never this process: every byte is checked.
  *
+ * Shared memory regions (SHMEM): their sizes are asked for before READY. What the daemon wants
+ * mapped comes on the back channel; the owner maps and unmaps, this checks what can be told from
+ * the message and answers. Mapped first, answered second, and nothing is sent on the main channel
+ * between: a daemon believes no mapping the guest cannot reach, and one that waits for the answer
+ * is never asked anything meanwhile. A mapping whose answer cannot be sent is taken back and the
+ * connection is lost. Mappings end with the life they were made in: the owner drops them all when
+ * it is told `stopped` or `lost`. What the daemon sent on the main channel before it asked is heard
+ * before: a request that follows the last answer of a stop belongs to the next life.
+ *
  *     connecting -> ready -> starting -> running -> stopping -> ready
  *          \___________\________\__________\___________\-----> gone
  *
@@ -86,6 +95,19 @@ struct vu_frontend_ops {
 	/* The daemon reports that it cannot go on with one of its rings (SET_VRING_ERR's eventfd);
 	 * logged here already. May be NULL. */
 	void (*ring_error)(void *arg);
+	/*
+	 * SHMEM_MAP and SHMEM_UNMAP; either may be NULL, and SHMEM is not acked then. The region
+	 * exists, the range is not empty and lies in it, fd_offset + len is a file's offset; what
+	 * else there is to refuse is the owner's to check (alignment, overlap, the object behind
+	 * @fd, limits, whether UNMAP names one whole mapping). Called after `ready` was told, until
+	 * `lost`; while STOPPING too: `stopped` ends those mappings with the others. @fd is
+	 * borrowed. 0 when it is in effect for every vCPU; or -errno with @e and nothing changed:
+	 * that is answered, logged once, and the connection goes on. Called as the others are, but
+	 * must call no vu_frontend_* function. `shmem_unmap` is called for a mapping whose answer
+	 * could not be sent, too; `lost` follows.
+	 */
+	int (*shmem_map)(void *arg, const struct vu_shmem_map *m, int fd, struct err *e);
+	int (*shmem_unmap)(void *arg, const struct vu_shmem_map *m, struct err *e);
 };
 
 struct vu_frontend_params {
@@ -111,6 +133,9 @@ struct vu_frontend {
 	unsigned queues_max;		/* GET_QUEUE_NUM; without MQ UINT_MAX = unknown */
 	uint64_t slots_max;		/* memory regions the daemon takes */
 	uint8_t config[VU_CONFIG_MAX];	/* cache of params.config_size bytes */
+	/* Bytes of each shared memory region by shmid: multiples of VU_SHMEM_PAGE, their sum does
+	 * not overflow; 0: no such region. The same from ready to lost; all 0 without SHMEM. */
+	uint64_t shmem[VU_SHMEM_REGIONS];
 
 	struct vu_ring rings[VU_RINGS_MAX];
 	unsigned n_rings;
@@ -134,6 +159,13 @@ struct vu_frontend {
 	struct vu_channel back;		/* back channel: the daemon's requests */
 	struct loop_watch back_watch;
 	struct misuse back_misuse;	/* unknown or refused back-channel requests */
+	bool back_owed;			/* a SHMEM request is unanswered: the main channel waits */
+	uint32_t back_obeyed;		/* that request, when the owner obeyed it; else 0 */
+	struct vu_shmem_map back_map;	/* what it asked for */
+	struct loop_timer back_deadline;	/* of an answer that waits for room */
+	bool back_is_held;		/* back_held waits until the owner has been told */
+	struct vu_msg back_held;
+	struct loop_job back_again;
 
 	struct vu_mem_region shadow[MEM_REGIONS_MAX];	/* what this daemon's table holds */
 	unsigned n_shadow;

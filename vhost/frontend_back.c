@@ -6,12 +6,17 @@
  * the answer and read nothing else meanwhile. A request that is refused is an outcome and the
  * channel goes on; one whose framing is wrong ends the channel, not the device. While an answer
  * does not fit into the socket nothing more is read, so a daemon cannot make us queue.
+ *
+ * SHMEM requests change what both sides believe to be mapped. So they are served in the order the
+ * daemon sent things on both channels (see settle), and one that was obeyed and cannot be answered,
+ * now or within the deadline, ends the connection.
  */
 #include <errno.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 
+#include "base/clock.h"
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/range.h"
@@ -32,16 +37,21 @@ static int config_change(struct vu_frontend *f, struct vu_msg *m, struct err *e)
 /* A request without a row here is refused. */
 static back_serve *const serve[VU_BACKEND_REQUEST_END] = {
 	[VU_BACKEND_CONFIG_CHANGE_MSG] = config_change,
+	[VU_BACKEND_SHMEM_MAP] = vu_shmem_serve,
+	[VU_BACKEND_SHMEM_UNMAP] = vu_shmem_serve,
 };
 
-/* 0 or the reason to refuse @m. -EPROTO: the channel cannot be trusted any more. */
+static bool is_shmem(const struct vu_msg *m)
+{
+	return m->header.request == VU_BACKEND_SHMEM_MAP ||
+	       m->header.request == VU_BACKEND_SHMEM_UNMAP;
+}
+
+/* 0 or the reason to refuse @m, which passed vu_msg_check_request. */
 static int handle(struct vu_frontend *f, struct vu_msg *m, struct err *e)
 {
 	uint32_t id = m->header.request;
-	int r = vu_msg_check_request(m, vu_backend_msg_types, VU_BACKEND_REQUEST_END, e);
 
-	if (r < 0)
-		return r;
 	if (!(f->protocol & BIT64(vu_backend_msg_types[id].feature)) || !serve[id])
 		return err_set(e, -EOPNOTSUPP, "%s was not negotiated",
 			       vu_backend_request_name(id));
@@ -73,7 +83,89 @@ static void close_channel(struct vu_frontend *f, const char *why)
 	vu_back_fini(f);
 }
 
-/* One request. False when the channel is closed or has nothing more. */
+/* The daemon would go on without knowing what is mapped. */
+static void answer_failed(struct vu_frontend *f, const char *why)
+{
+	const char *name = vu_backend_request_name(f->back_obeyed);
+
+	if (!f->back_obeyed) {
+		close_channel(f, why);
+		return;
+	}
+	vu_shmem_undo(f);
+	vu_frontend_lost(f, false, "the daemon cannot be told that its %s was obeyed: %s", name, why);
+}
+
+/* After an attempt to send the answer: it is out, or waits for room. */
+static void answer_sent(struct vu_frontend *f)
+{
+	if (!f->back_owed)
+		return;
+	if (vu_channel_pending(&f->back)) {
+		loop_timer_set(f->loop, &f->back_deadline,
+			       clock_ns() + MS_TO_NS(f->params.deadline_ms));
+		return;
+	}
+	loop_timer_cancel(f->loop, &f->back_deadline);
+	f->back_owed = false;
+	f->back_obeyed = 0;
+}
+
+static void deadline_expired(void *arg)
+{
+	struct vu_frontend *f = arg;
+
+	answer_failed(f, "it does not read its back channel");
+	vu_engine_pump(f);
+}
+
+/* Refuses or obeys @m, and answers. */
+static void serve_message(struct vu_frontend *f, struct vu_msg *m)
+{
+	struct err e;
+	int r = vu_msg_check_request(m, vu_backend_msg_types, VU_BACKEND_REQUEST_END, &e);
+
+	if (r == -EPROTO) {
+		vu_msg_close_fds(m);
+		close_channel(f, e.msg);
+		return;
+	}
+	f->back_owed = is_shmem(m);
+	if (r == 0)
+		r = handle(f, m, &e);
+	vu_msg_close_fds(m);
+	if (r < 0 && misuse_first(&f->back_misuse))
+		log_warn("%s (socket %s): refused a request of the daemon: %s", f->params.name,
+			 f->params.socket, e.msg);
+	r = wants_answer(f, &m->header) ? answer(f, &m->header, r < 0) : 0;
+	if (r < 0)
+		answer_failed(f, strerror(-r));
+	else
+		answer_sent(f);
+}
+
+/*
+ * Hears what the daemon said on the main channel before it sent @m, which is received already, and
+ * lets the owner know what came of that: its first life has begun (ready) or one is over (stopped).
+ * False when @m has to wait for the latter, or for nothing any more.
+ */
+static bool settle(struct vu_frontend *f, struct vu_msg *m)
+{
+	vu_engine_receive(f);
+	vu_engine_pump(f);
+	if (f->back.sock < 0) {
+		vu_msg_close_fds(m);
+		return false;
+	}
+	if (!(f->notices & (1u << VU_NOTICE_READY | 1u << VU_NOTICE_STOPPED)))
+		return true;
+	f->back_held = *m;
+	f->back_is_held = true;
+	loop_post(f->loop, &f->back_again);
+	return false;
+}
+
+/* One request. False when the channel is closed or nothing more is to be read now. */
 static bool serve_one(struct vu_frontend *f)
 {
 	struct vu_msg m;
@@ -88,42 +180,52 @@ static bool serve_one(struct vu_frontend *f)
 	}
 	log_debug("%s: back < %s, %u bytes, %zu fds", f->params.name,
 		  vu_backend_request_name(m.header.request), m.header.size, m.nfds);
-	r = handle(f, &m, &e);
-	vu_msg_close_fds(&m);
-	if (r == -EPROTO) {
-		close_channel(f, e.msg);
+	if (is_shmem(&m) && !settle(f, &m))
 		return false;
-	}
-	if (r < 0 && misuse_first(&f->back_misuse))
-		log_warn("%s (socket %s): refused a request of the daemon: %s", f->params.name,
-			 f->params.socket, e.msg);
-	if (wants_answer(f, &m.header))
-		r = answer(f, &m.header, r < 0);
-	else
-		r = 0;
-	if (r < 0)
-		close_channel(f, strerror(-r));
-	return r == 0;
+	serve_message(f, &m);
+	return f->back.sock >= 0 && !vu_channel_pending(&f->back);
+}
+
+/* What may be done now that requests were served. */
+static void go_on(struct vu_frontend *f)
+{
+	if (f->back.sock >= 0)
+		loop_watch_events(f->loop, &f->back_watch,
+				  vu_channel_pending(&f->back) ? EPOLLOUT : EPOLLIN);
+	vu_engine_pump(f);
+}
+
+/* Posted after the notice it waits for, so the owner knows by now. */
+static void serve_held(void *arg)
+{
+	struct vu_frontend *f = arg;
+	struct vu_msg m = f->back_held;
+
+	f->back_is_held = false;
+	if (settle(f, &m))
+		serve_message(f, &m);
+	go_on(f);
 }
 
 static void back_ready(void *arg, uint32_t events)
 {
 	struct vu_frontend *f = arg;
 
+	if (f->back_is_held)
+		return;
 	/* A hang-up comes without room for the answer that waits: sending finds out. */
 	if (events & (EPOLLOUT | EPOLLHUP | EPOLLERR)) {
 		int r = vu_channel_flush(&f->back);
 
 		if (r < 0)
-			close_channel(f, strerror(-r));
+			answer_failed(f, strerror(-r));
+		else if (!vu_channel_pending(&f->back))
+			answer_sent(f);
 	}
 	for (int i = 0; i < BATCH && f->back.sock >= 0 && !vu_channel_pending(&f->back); i++)
 		if (!serve_one(f))
 			break;
-	if (f->back.sock >= 0)
-		loop_watch_events(f->loop, &f->back_watch,
-				  vu_channel_pending(&f->back) ? EPOLLOUT : EPOLLIN);
-	vu_engine_pump(f);
+	go_on(f);
 }
 
 /* Made before it is known whether the daemon wants it: later the sandbox forbids to. */
@@ -131,6 +233,8 @@ int vu_back_init(struct vu_frontend *f, struct err *e)
 {
 	int pair[2];
 
+	f->back_deadline = (struct loop_timer){ .expired = deadline_expired, .arg = f };
+	f->back_again = (struct loop_job){ .run = serve_held, .arg = f };
 	/* The daemon's end stays blocking, which is what daemons expect of it. */
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
 		return err_sys(e, "%s: back channel", f->params.name);
@@ -155,6 +259,13 @@ int vu_back_fill(struct vu_frontend *f, unsigned ring, struct vu_msg *m, struct 
 
 void vu_back_fini(struct vu_frontend *f)
 {
+	loop_timer_cancel(f->loop, &f->back_deadline);
+	loop_cancel(f->loop, &f->back_again);
+	if (f->back_is_held)
+		vu_msg_close_fds(&f->back_held);
+	f->back_is_held = false;
+	f->back_owed = false;
+	f->back_obeyed = 0;
 	loop_unwatch(f->loop, &f->back_watch);
 	vu_channel_fini(&f->back);
 	fd_close(&f->lent);

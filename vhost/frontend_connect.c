@@ -59,9 +59,11 @@ static int check_required(const struct vu_frontend *f, struct err *e)
 static int got_protocol_features(struct vu_frontend *f, const struct vu_pending *p,
 				 const struct vu_msg *m, struct err *e)
 {
+	uint64_t withheld = f->ops->shmem_map && f->ops->shmem_unmap ? 0 : BIT64(VU_PF_SHMEM);
+
 	(void)p;
 	f->protocol_offered = m->payload.u64;
-	f->protocol = vu_features_ack(f->protocol_offered);
+	f->protocol = vu_features_ack(f->protocol_offered & ~withheld);
 	return check_required(f, e);
 }
 
@@ -124,6 +126,7 @@ static const struct vu_step connect_steps[] = {
 	{ VU_SET_BACKEND_REQ_FD, NEEDS(BACKEND_REQ), .fill = vu_back_fill },
 	{ VU_SET_OWNER },
 	{ VU_GET_FEATURES, .answer = got_features_again },
+	{ VU_GET_SHMEM_CONFIG, NEEDS(SHMEM), .answer = vu_shmem_config },
 	{ VU_GET_CONFIG, NEEDS(CONFIG), .fill = vu_config_fill, .answer = vu_config_first },
 	{ 0 },
 };

@@ -203,9 +203,9 @@ void vu_engine_pump(struct vu_frontend *f)
 {
 	if (f->state == VU_GONE)
 		return;
-	if (!f->unheard)
+	if (!f->unheard && !f->back_owed)
 		run_script(f);
-	if (!f->unheard)
+	if (!f->unheard && !f->back_owed)
 		vu_config_pump(f);
 	if (f->state != VU_GONE)
 		loop_watch_events(f->loop, &f->watch,
@@ -245,8 +245,8 @@ static void take_answer(struct vu_frontend *f, struct vu_msg *m)
 		vu_frontend_lost(f, false, "%s", e.msg);
 }
 
-/* Takes in at most a batch of answers. */
-static void receive(struct vu_frontend *f)
+/* At most a batch. */
+void vu_engine_receive(struct vu_frontend *f)
 {
 	for (int i = 0; i < BATCH && f->state != VU_GONE; i++) {
 		struct vu_msg m;
@@ -286,7 +286,7 @@ static void socket_ready(void *arg, uint32_t events)
 		else if (!vu_channel_pending(&f->channel))
 			await(f);
 	}
-	receive(f);
+	vu_engine_receive(f);
 	vu_engine_pump(f);
 }
 

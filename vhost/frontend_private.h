@@ -53,8 +53,10 @@ void vu_engine_script(struct vu_frontend *f, const struct vu_step *steps, uint64
 /* Sends @m (id, payload, fds set) now; @at and @len are the answer's to know. */
 void vu_engine_request(struct vu_frontend *f, struct vu_msg *m, unsigned at, unsigned len,
 		       vu_answer *answer);
-/* Goes on as far as socket and window allow. */
+/* Goes on as far as socket and window allow, and not while the back channel owes an answer. */
 void vu_engine_pump(struct vu_frontend *f);
+/* Takes in the answers that are there. */
+void vu_engine_receive(struct vu_frontend *f);
 
 /* frontend_connect.c */
 void vu_connect_begin(struct vu_frontend *f);
@@ -82,6 +84,14 @@ int vu_back_init(struct vu_frontend *f, struct err *e);
 void vu_back_fini(struct vu_frontend *f);
 /* Fill of SET_BACKEND_REQ_FD. */
 int vu_back_fill(struct vu_frontend *f, unsigned ring, struct vu_msg *m, struct err *e);
+
+/* frontend_shmem.c. Answer of GET_SHMEM_CONFIG. */
+int vu_shmem_config(struct vu_frontend *f, const struct vu_pending *p, const struct vu_msg *m,
+		    struct err *e);
+/* Serves SHMEM_MAP or SHMEM_UNMAP of the right shape: checks, asks the owner. 0 or -errno, @e. */
+int vu_shmem_serve(struct vu_frontend *f, struct vu_msg *m, struct err *e);
+/* Takes back what the request whose answer cannot be sent had mapped. */
+void vu_shmem_undo(struct vu_frontend *f);
 
 static inline bool vu_has(const struct vu_frontend *f, enum vu_protocol_feature pf)
 {

@@ -202,8 +202,9 @@ const struct vu_feature vu_features[VU_PF_END] = {
 	 */
 	[VU_PF_GPA_ADDRESSES] = { "GPA_ADDRESSES", .backend = true,
 		.why_not = "user addresses are opaque anyway; some daemons mean SHMEM by it" },
-	[VU_PF_SHMEM] = { "SHMEM", .needs = F(BACKEND_REQ) | F(BACKEND_SEND_FD),
-		.why_not = "shared memory regions are not mapped for daemons" },
+	/* Of devices that have regions: the front end acks it when its owner can map. */
+	[VU_PF_SHMEM] = { "SHMEM", .frontend = true,
+		.needs = F(BACKEND_REQ) | F(BACKEND_SEND_FD) },
 	[VU_PF_GET_VRING_BASE_SKIP_DRAIN] = { "GET_VRING_BASE_SKIP_DRAIN",
 		.needs = F(GET_VRING_BASE_INFLIGHT),
 		.why_not = "it migrates requests in flight; minivmm always lets them finish" },

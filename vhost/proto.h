@@ -63,7 +63,9 @@ enum {
 	VU_CONFIG_MAX = 256,		/* bytes of config space in one message */
 	VU_VRING_IDX_MASK = 0xff,
 	VU_VRING_NOFD = 0x100,		/* in the u64 of KICK, CALL, ERR */
-	VU_SHMEM_REGIONS = 256,
+	VU_SHMEM_REGIONS = 256,		/* shmids a device can have */
+	VU_SHMEM_PAGE = 4096,		/* a region is a multiple of it */
+	VU_SHMEM_RW = 0x1,		/* in the flags of SHMEM_MAP: writable */
 };
 
 struct vu_mem_region {
@@ -107,6 +109,15 @@ struct vu_shmem_config {
 struct vu_mmap {		/* SHMEM_MAP, SHMEM_UNMAP */
 	uint8_t shmid, padding[7];
 	uint64_t fd_offset, shm_offset, len, flags;
+};
+
+/* What SHMEM_MAP and SHMEM_UNMAP ask for, as the callers at both ends see it. All in bytes. */
+struct vu_shmem_map {
+	uint8_t shmid;		/* the region */
+	bool rw;		/* MAP: the guest may write, too; UNMAP: false */
+	uint64_t fd_offset;	/* MAP: where in the fd the mapping begins; UNMAP: 0 */
+	uint64_t shm_offset;	/* where in the region */
+	uint64_t len;
 };
 
 /* Largest payload either side may send us; a header that says more ends the connection. */

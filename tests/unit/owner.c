@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -7,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -26,10 +28,58 @@
 
 TOLD(ready)
 TOLD(started)
-TOLD(stopped)
 TOLD(dead)
 TOLD(config_changed)
 TOLD(ring_error)
+
+static void on_stopped(void *arg)
+{
+	struct owner *f = arg;
+
+	assert_false(f->in_call);
+	f->stopped++;
+	f->n_mapped = 0;
+}
+
+static int on_shmem_map(void *arg, const struct vu_shmem_map *m, int fd, struct err *e)
+{
+	struct owner *f = arg;
+	struct stat st;
+
+	assert_false(f->in_call);
+	assert_true(f->ready && !f->lost);
+	assert_true(m->len && range_ok(m->shm_offset, m->len, f->frontend.shmem[m->shmid]));
+	assert_int_equal(fstat(fd, &st), 0);
+	f->mapped_inode = st.st_ino;
+	f->maps++;
+	if (f->in_map)
+		f->in_map(f);
+	if (f->refuse_map)
+		return err_set(e, f->refuse_map, "the owner does not like it");
+	assert_true(f->n_mapped < OWNER_MAPPINGS);
+	f->mapped[f->n_mapped++] = *m;
+	return 0;
+}
+
+static int on_shmem_unmap(void *arg, const struct vu_shmem_map *m, struct err *e)
+{
+	struct owner *f = arg;
+
+	assert_false(f->in_call);
+	assert_true(f->ready && !f->lost);
+	f->unmaps++;
+	if (f->refuse_unmap)
+		return err_set(e, f->refuse_unmap, "the owner does not like it");
+	for (unsigned i = 0; i < f->n_mapped; i++) {
+		const struct vu_shmem_map *o = &f->mapped[i];
+
+		if (o->shmid != m->shmid || o->shm_offset != m->shm_offset || o->len != m->len)
+			continue;
+		f->mapped[i] = f->mapped[--f->n_mapped];
+		return 0;
+	}
+	return err_set(e, -ENOENT, "nothing is mapped so");
+}
 
 static void on_lost(void *arg, const char *why, bool daemon_dead)
 {
@@ -38,6 +88,7 @@ static void on_lost(void *arg, const char *why, bool daemon_dead)
 	assert_false(f->in_call);
 	f->lost++;
 	f->lost_dead = daemon_dead;
+	f->n_mapped = 0;
 	snprintf(f->why, sizeof(f->why), "%s", why);
 	if (f->fini_when_lost)
 		vu_frontend_fini(&f->frontend);
@@ -46,6 +97,7 @@ static void on_lost(void *arg, const char *why, bool daemon_dead)
 const struct vu_frontend_ops owner_ops = {
 	.ready = on_ready, .started = on_started, .stopped = on_stopped, .lost = on_lost,
 	.dead = on_dead, .config_changed = on_config_changed, .ring_error = on_ring_error,
+	.shmem_map = on_shmem_map, .shmem_unmap = on_shmem_unmap,
 };
 
 static int ram_fd(void)
@@ -73,6 +125,7 @@ int owner_setup(void **state)
 	}
 	f->params = (struct vu_frontend_params){ .name = "blk0", .socket = "blk.sock",
 						 .config_size = OWNER_CONFIG };
+	f->ops = &owner_ops;
 	*state = f;
 	return 0;
 }
@@ -107,7 +160,7 @@ void owner_connect(struct owner *f)
 
 	f->in_call = true;
 	assert_int_equal(vu_frontend_init(&f->frontend, &f->loop, &f->mem, &sock, &f->params,
-					  &owner_ops, f, &e), 0);
+					  f->ops, f, &e), 0);
 	f->in_call = false;
 	assert_int_equal(sock, -1);
 }

@@ -25,7 +25,10 @@
 #define RING "SET_VRING_NUM SET_VRING_BASE SET_VRING_ADDR SET_VRING_ERR SET_VRING_CALL "	\
 	     "SET_VRING_KICK"
 
-enum { OWNER_RINGS = 2, OWNER_CONFIG = 60 };
+/* The same with shared memory regions. */
+#define SHMEM (GOOD | BIT64(VU_PF_SHMEM))
+
+enum { OWNER_RINGS = 2, OWNER_CONFIG = 60, OWNER_MAPPINGS = 64 };
 
 struct owner {
 	struct loop loop;
@@ -33,12 +36,20 @@ struct owner {
 	struct scripted_daemon daemon;
 	struct vu_frontend frontend;
 	struct vu_frontend_params params;
+	const struct vu_frontend_ops *ops;	/* owner_ops; may be changed before owner_connect */
 	int kick[OWNER_RINGS], call[OWNER_RINGS];
 	unsigned ready, started, stopped, lost, dead, config_changed, ring_error;
 	bool lost_dead;		/* what `lost` said */
 	bool in_call;		/* a vu_frontend_* call is on the stack */
 	bool fini_when_lost;
 	char why[512];
+
+	/* What is mapped: kept as the contract says, dropped when stopped or lost is told. */
+	struct vu_shmem_map mapped[OWNER_MAPPINGS];
+	unsigned n_mapped, maps, unmaps;	/* and how often each was asked for */
+	int refuse_map, refuse_unmap;		/* -errno to refuse the next ones with */
+	unsigned long long mapped_inode;	/* of the last fd */
+	void (*in_map)(struct owner *f);	/* called inside shmem_map; NULL: nothing */
 };
 
 /* cmocka's set-up and tear-down: nothing is connected yet; everything is closed. */

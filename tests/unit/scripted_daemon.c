@@ -324,6 +324,11 @@ static void answer_message(struct scripted_daemon *d, struct vu_msg *m)
 		m->payload.state.num = r->base;
 		answer(d, m);
 		return;
+	case VU_GET_SHMEM_CONFIG:
+		m->header.size = sizeof(d->shmem);
+		m->payload.shmem = d->shmem;
+		answer(d, m);
+		return;
 	case VU_GET_CONFIG:
 		memcpy(m->payload.config.data, d->config, m->payload.config.head.size);
 		answer(d, m);

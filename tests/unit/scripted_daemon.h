@@ -63,6 +63,7 @@ struct scripted_daemon {
 	uint64_t features, protocol;	/* offered */
 	uint64_t queues, slots;
 	uint8_t config[VU_CONFIG_MAX];
+	struct vu_shmem_config shmem;	/* answer of GET_SHMEM_CONFIG */
 	bool refuse_features_ok;	/* STATUS: never shows FEATURES_OK */
 
 	/* The fault, at the first answer that is due at message number @fault_at (from 1) or later,

@@ -54,7 +54,7 @@ static void every_fault_at_every_message_ends_the_connection_and_leaves_no_fd(vo
 {
 	static const uint64_t protocols[] = {
 		GOOD, BIT64(VU_PF_CONFIG),
-		GOOD | BIT64(VU_PF_STATUS) | BIT64(VU_PF_RESET_DEVICE),
+		SHMEM | BIT64(VU_PF_STATUS) | BIT64(VU_PF_RESET_DEVICE),
 	};
 
 	(void)state;

@@ -85,6 +85,24 @@ static void ring_addresses_carry_used_before_avail(void **state)
 	assert_int_equal(offsetof(struct vu_vring_addr, avail), 24);
 }
 
+static void shared_memory_messages_are_laid_out_as_the_specification_says(void **state)
+{
+	const struct vu_msg_type *map = &vu_backend_msg_types[VU_BACKEND_SHMEM_MAP];
+	const struct vu_msg_type *unmap = &vu_backend_msg_types[VU_BACKEND_SHMEM_UNMAP];
+
+	(void)state;
+	assert_int_equal(offsetof(struct vu_shmem_config, sizes), 8);
+	assert_int_equal(sizeof(struct vu_shmem_config), 2056);
+	assert_int_equal(offsetof(struct vu_mmap, fd_offset), 8);
+	assert_int_equal(offsetof(struct vu_mmap, shm_offset), 16);
+	assert_int_equal(offsetof(struct vu_mmap, len), 24);
+	assert_int_equal(offsetof(struct vu_mmap, flags), 32);
+	assert_int_equal(sizeof(struct vu_mmap), 40);
+	assert_true(map->fds_min == 1 && map->fds_max == 1 && unmap->fds_max == 0);
+	assert_int_equal(vu_msg_types[VU_GET_SHMEM_CONFIG].reply_min, 2056);
+	assert_int_equal(vu_msg_types[VU_GET_SHMEM_CONFIG].reply_max, 2056);
+}
+
 static void every_feature_is_implemented_or_says_why_not(void **state)
 {
 	(void)state;
@@ -104,7 +122,7 @@ static void the_front_end_acks_what_it_implements_and_nothing_else(void **state)
 	(void)state;
 	assert_int_equal(vu_features_ack(UINT64_MAX),
 			 BIT64(0) | BIT64(3) | BIT64(5) | BIT64(9) | BIT64(10) | BIT64(13) |
-			 BIT64(15) | BIT64(16));
+			 BIT64(15) | BIT64(16) | BIT64(22));
 	assert_int_equal(vu_features_ack(0), 0);
 }
 
@@ -114,6 +132,9 @@ static void a_feature_is_not_acked_without_those_it_needs(void **state)
 	assert_int_equal(vu_features_ack(BIT64(VU_PF_BACKEND_SEND_FD)), 0);
 	assert_int_equal(vu_features_ack(BIT64(VU_PF_BACKEND_SEND_FD) | BIT64(VU_PF_BACKEND_REQ)),
 			 BIT64(VU_PF_BACKEND_SEND_FD) | BIT64(VU_PF_BACKEND_REQ));
+	assert_int_equal(vu_features_ack(BIT64(VU_PF_SHMEM) | BIT64(VU_PF_BACKEND_REQ)),
+			 BIT64(VU_PF_BACKEND_REQ));
+	assert_int_equal(vu_features_ack(BIT64(VU_PF_SHMEM) | BIT64(VU_PF_BACKEND_SEND_FD)), 0);
 }
 
 static void bit_21_is_never_acked(void **state)
@@ -129,6 +150,7 @@ int main(void)
 		cmocka_unit_test(ids_outside_the_tables_have_no_name),
 		cmocka_unit_test(every_id_has_a_row_that_fits_a_message),
 		cmocka_unit_test(ring_addresses_carry_used_before_avail),
+		cmocka_unit_test(shared_memory_messages_are_laid_out_as_the_specification_says),
 		cmocka_unit_test(every_feature_is_implemented_or_says_why_not),
 		cmocka_unit_test(the_front_end_acks_what_it_implements_and_nothing_else),
 		cmocka_unit_test(a_feature_is_not_acked_without_those_it_needs),

@@ -328,6 +328,8 @@ static void requests_are_judged_by_flags_id_size_and_fds(void **state)
 	assert_int_equal(check_request(VU_ADD_MEM_REG, 0x1, 40, 0), -EINVAL);
 	assert_int_equal(check_request(VU_ADD_MEM_REG, 0x1, 40, 1), 0);
 	assert_int_equal(check_request(VU_ADD_MEM_REG, 0x1, 40, 2), -EINVAL);
+	assert_int_equal(check_request(VU_GET_SHMEM_CONFIG, 0x1, 0, 0), 0);
+	assert_int_equal(check_request(VU_GET_SHMEM_CONFIG, 0x1, 8, 0), -EINVAL);
 	assert_int_equal(check_request(VU_GET_CONFIG, 0x1, 12, 0), -EINVAL);
 	assert_int_equal(check_request(VU_GET_CONFIG, 0x1, 12 + VU_CONFIG_MAX, 0), 0);
 	assert_int_equal(check_request(VU_GET_CONFIG, 0x1, 13 + VU_CONFIG_MAX, 0), -EINVAL);
@@ -359,6 +361,11 @@ static void replies_must_have_exactly_the_right_flags_id_size_and_fds(void **sta
 	assert_int_equal(check_reply(VU_GET_FEATURES, VU_GET_FEATURES, 0x5, 8, 1), -EPROTO);
 	assert_int_equal(check_reply(VU_SET_OWNER, VU_SET_OWNER, 0x5, 8, 0), 0);
 	assert_int_equal(check_reply(VU_SET_OWNER, VU_SET_OWNER, 0x5, 0, 0), -EPROTO);
+	assert_int_equal(check_reply(VU_GET_SHMEM_CONFIG, VU_GET_SHMEM_CONFIG, 0x5, 2056, 0), 0);
+	assert_int_equal(check_reply(VU_GET_SHMEM_CONFIG, VU_GET_SHMEM_CONFIG, 0x5, 2048, 0),
+			 -EPROTO);
+	assert_int_equal(check_reply(VU_GET_SHMEM_CONFIG, VU_GET_SHMEM_CONFIG, 0x5, 2056, 1),
+			 -EPROTO);
 	assert_int_equal(check_reply(VU_GET_CONFIG, VU_GET_CONFIG, 0x5, 0, 0), 0);
 	assert_int_equal(check_reply(VU_GET_INFLIGHT_FD, VU_GET_INFLIGHT_FD, 0x5, 20, 1), -EPROTO);
 	assert_int_equal(check_reply(VU_GET_INFLIGHT_FD, VU_GET_INFLIGHT_FD, 0x5, 24, 1), 0);
