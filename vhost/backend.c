@@ -14,13 +14,6 @@
 /* Messages obeyed before queues get their turn. */
 enum { MESSAGE_BATCH = 32 };
 
-static void back_drop(struct backend *b)
-{
-	if (b->back_watch.fd >= 0)
-		loop_unwatch(b->loop, &b->back_watch);
-	vu_channel_fini(&b->back);
-}
-
 /* Everything the front end gave goes; @why is NULL when it simply left. */
 static void disconnect(struct backend *b, const char *why)
 {
@@ -32,6 +25,8 @@ static void disconnect(struct backend *b, const char *why)
 		log_warn("%s: the connection ends: %s", b->dev.name, why);
 	else
 		log_info("%s: the front end left", b->dev.name);
+	/* First: a device that wants to unmap now is told at once that nobody is there. */
+	backend_back_drop(b);
 	loop_cancel(b->loop, &b->unhold);
 	if (b->holding)
 		vu_msg_close_fds(&b->held);
@@ -44,7 +39,6 @@ static void disconnect(struct backend *b, const char *why)
 		fd_close(&q->err);
 		backend_queue_reset(q);
 	}
-	back_drop(b);
 	loop_unwatch(b->loop, &b->watch);
 	vu_channel_fini(&b->channel);
 	guest_map_clear(&b->map);
@@ -230,64 +224,6 @@ static void listener_ready(void *arg, uint32_t events)
 	loop_unwatch(b->loop, &b->listen_watch);
 }
 
-/* Answers to CONFIG_CHANGE are all that comes here. */
-static void back_ready(void *arg, uint32_t events)
-{
-	struct backend *b = arg;
-	struct vu_msg m;
-	struct err e;
-	int r;
-
-	if (events & EPOLLOUT && vu_channel_flush(&b->back))
-		return back_drop(b);
-	while ((r = vu_channel_recv(&b->back, &m, &e)) > 0) {
-		vu_msg_close_fds(&m);
-		r = vu_msg_check_reply(&m, VU_BACKEND_CONFIG_CHANGE_MSG, vu_backend_msg_types, &e);
-		if (r < 0)
-			break;
-		if (m.payload.u64)
-			log_info("%s: the front end refused a new config", b->dev.name);
-	}
-	if (r < 0) {
-		log_info("%s: the back channel ends: %s", b->dev.name, e.msg);
-		return back_drop(b);
-	}
-	loop_watch_events(b->loop, &b->back_watch,
-			  EPOLLIN | (vu_channel_pending(&b->back) ? EPOLLOUT : 0));
-}
-
-int backend_back_take(struct backend *b, int *sock, struct err *e)
-{
-	int r;
-
-	back_drop(b);
-	b->back_watch.fd = *sock;
-	b->back_watch.events = EPOLLIN;
-	r = loop_watch(b->loop, &b->back_watch, e);
-	if (r) {
-		b->back_watch.fd = -1;
-		fd_close(sock);
-		return r;
-	}
-	vu_channel_init(&b->back, sock);
-	return 0;
-}
-
-void backend_config_changed(struct backend *b)
-{
-	struct vu_msg m = { .header = { .request = VU_BACKEND_CONFIG_CHANGE_MSG,
-					.flags = VU_FLAG_VERSION } };
-
-	if (b->back.sock < 0 || !(b->protocol & BIT64(VU_PF_CONFIG)))
-		return;
-	if (b->protocol & BIT64(VU_PF_REPLY_ACK))
-		m.header.flags |= VU_FLAG_NEED_REPLY;
-	if (vu_channel_send(&b->back, &m))
-		return back_drop(b);
-	loop_watch_events(b->loop, &b->back_watch,
-			  EPOLLIN | (vu_channel_pending(&b->back) ? EPOLLOUT : 0));
-}
-
 uint64_t backend_features(const struct backend *b)
 {
 	return b->dev.features | BIT64(BACKEND_F_VERSION_1) | BIT64(RING_F_INDIRECT_DESC) |
@@ -303,24 +239,31 @@ uint64_t backend_protocol_features(const struct backend *b)
 			offered |= BIT64(i);
 	if (!b->dev.ops->config_read)
 		offered &= ~BIT64(VU_PF_CONFIG);
+	if (!backend_has_shmem(b))
+		offered &= ~BIT64(VU_PF_SHMEM);
 	return offered;
 }
 
 int backend_init(struct backend *b, struct loop *loop, const struct backend_device *dev,
 		 struct err *e)
 {
+	int r;
+
 	*b = (struct backend){ .loop = loop, .dev = *dev, .listener = -1 };
 	b->channel.sock = -1;
-	b->back.sock = -1;
 	b->listen_watch = (struct loop_watch){
 		.fd = -1, .events = EPOLLIN, .ready = listener_ready, .arg = b
 	};
 	b->watch = (struct loop_watch){ .fd = -1, .ready = channel_ready, .arg = b };
-	b->back_watch = (struct loop_watch){ .fd = -1, .ready = back_ready, .arg = b };
 	b->unhold = (struct loop_job){ .run = unhold, .arg = b };
+	r = backend_back_init(b, e);
+	if (r)
+		return r;
 	b->queues = calloc(dev->queues, sizeof(*b->queues));
-	if (!b->queues)
+	if (!b->queues) {
+		backend_back_fini(b);
 		return err_set(e, -ENOMEM, "%s: no memory for %u queues", dev->name, dev->queues);
+	}
 	for (unsigned i = 0; i < dev->queues; i++) {
 		b->queues[i].backend = b;
 		b->queues[i].index = i;
@@ -337,6 +280,7 @@ void backend_fini(struct backend *b)
 		loop_unwatch(b->loop, &b->listen_watch);
 	fd_close(&b->listener);
 	disconnect(b, NULL);
+	backend_back_fini(b);
 	free(b->queues);
 	b->queues = NULL;
 }

@@ -19,6 +19,11 @@
  * pushed them all; so a device keeps only chains that it will finish by itself. Requests in flight
  * are not recorded for a successor (INFLIGHT_SHMFD): a device that finishes each chain inside
  * handle_queue leaves none behind, and the used index tells where to go on.
+ *
+ * A device with shared memory regions (SHMEM) maps files into them by backend_shmem_map: a request
+ * on the back channel whose answer is waited for, and nothing else is done meanwhile. `enable` is
+ * the place to do it: the guest's driver sees the device run only after. The front end drops all
+ * mappings when the guest resets the device; with the connection they are gone as well.
  */
 #ifndef VHOST_BACKEND_H
 #define VHOST_BACKEND_H
@@ -39,6 +44,7 @@ enum {
 	BACKEND_BATCH = 64,		/* chains handle_queue gets before the socket's turn */
 	BACKEND_POLL_MS = 1,		/* how often a ring without kick eventfd is looked at */
 	BACKEND_F_VERSION_1 = 32,	/* virtio feature bit */
+	BACKEND_REPLY_MS = 10000,	/* that a front end may take to answer SHMEM_MAP */
 };
 
 struct backend;
@@ -72,6 +78,11 @@ struct backend_ops {
 	/* Chains of @q in flight are gone: forget them, touch their memory no more. May be NULL for
 	 * a device that pushes every chain before handle_queue returns. */
 	void (*drop)(void *arg, struct backend_queue *q);
+	/*
+	 * SET_VRING_ENABLE: @q is about to be enabled, or disabled; each time one comes, before it
+	 * is obeyed and answered. 0, or -errno with @e to refuse. May be NULL.
+	 */
+	int (*enable)(void *arg, struct backend_queue *q, bool on, struct err *e);
 	/* Fills the zeroed config space. NULL: there is none. */
 	void (*config_read)(void *arg, uint8_t config[VU_CONFIG_MAX]);
 	/* The guest wrote [off, off + len) of the config space, which lies inside it. 0, or -EINVAL
@@ -85,6 +96,9 @@ struct backend_device {
 	unsigned queues;		/* 1 to BACKEND_QUEUES_MAX */
 	const struct backend_ops *ops;	/* borrowed */
 	void *arg;
+	/* Bytes of its shared memory regions by shmid, multiples of VU_SHMEM_PAGE; 0: there is none
+	 * with this shmid. */
+	uint64_t shmem[VU_SHMEM_REGIONS];
 };
 
 struct backend {
@@ -92,6 +106,7 @@ struct backend {
 	struct backend_device dev;
 	struct backend_queue *queues;	/* dev.queues of them */
 	bool ended;			/* the only connection it had to serve is over */
+	unsigned reply_ms;		/* BACKEND_REPLY_MS; may be changed */
 
 	/* private below; see backend.c */
 	int listener;			/* owned; -1 when serving one given connection */
@@ -100,6 +115,7 @@ struct backend {
 	struct loop_watch watch;
 	struct vu_channel back;		/* back channel; sock -1 without */
 	struct loop_watch back_watch;
+	int back_wait;			/* epoll of the back channel alone; owned; -1: no SHMEM */
 	uint64_t acked;			/* virtio features, bit 30 included */
 	uint64_t protocol;		/* protocol features */
 	struct guest_map map;
@@ -109,7 +125,7 @@ struct backend {
 	struct misuse refused;		/* messages of this connection */
 };
 
-/* Borrows @loop, @dev's pointers. 0 or -ENOMEM with @e. */
+/* Borrows @loop, @dev's pointers. Before the sandbox. 0 or -errno with @e. */
 int backend_init(struct backend *b, struct loop *loop, const struct backend_device *dev,
 		 struct err *e);
 /* Ends the connection, closes everything. Works on a zeroed struct, twice. */
@@ -122,11 +138,24 @@ int backend_connect(struct backend *b, int *sock, struct err *e);
 
 /* Virtio features it offers: the device's, VERSION_1, the ring's, bit 30. */
 uint64_t backend_features(const struct backend *b);
-/* Protocol features it offers: proto.h's column `backend`, CONFIG only with a config space. */
+/* Protocol features it offers: proto.h's column `backend`, CONFIG only with a config space, SHMEM
+ * only with a shared memory region. */
 uint64_t backend_protocol_features(const struct backend *b);
 
 /* Tells the front end that the config space changed, when it can be told. */
 void backend_config_changed(struct backend *b);
+
+/*
+ * SHMEM_MAP: @fd (borrowed) appears in a region of the device's, as @m says; SHMEM_UNMAP: a whole
+ * earlier mapping goes (shmid, shm_offset and len name it). Waits for the answer, up to reply_ms,
+ * and reads nothing of the main channel meanwhile; legal in every call of the device's but `drop`
+ * and `negotiated` with 0. 0: it is in effect for the guest. Else, with @e: -EREMOTEIO: the front
+ * end refused, nothing changed; -ENOTSUP: it did not ack what that needs (SHMEM, BACKEND_SEND_FD,
+ * REPLY_ACK); -ENOTCONN: it gave no back channel; -ETIMEDOUT or another -errno: no answer, the back
+ * channel is closed and nobody knows what is mapped.
+ */
+int backend_shmem_map(struct backend *b, const struct vu_shmem_map *m, int fd, struct err *e);
+int backend_shmem_unmap(struct backend *b, const struct vu_shmem_map *m, struct err *e);
 
 /* Whether a chain waits and may be popped now. */
 bool backend_queue_has_chain(struct backend_queue *q);

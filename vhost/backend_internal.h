@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Shared by backend.c (connection), backend_queue.c (rings) and backend_messages.c (what a front
- * end asks). Nobody else includes it. */
+/* Shared by backend.c (connection), backend_back.c (back channel), backend_queue.c (rings) and
+ * backend_messages.c (what a front end asks). Nobody else includes it. */
 #ifndef VHOST_BACKEND_INTERNAL_H
 #define VHOST_BACKEND_INTERNAL_H
 
@@ -31,8 +31,15 @@ enum backend_verdict {
 enum backend_verdict backend_message(struct backend *b, struct vu_msg *m, struct vu_msg *reply,
 				     struct err *e);
 
+/* backend_back.c. No back channel yet; what waiting for an answer needs. 0 or -errno with @e. */
+int backend_back_init(struct backend *b, struct err *e);
+void backend_back_fini(struct backend *b);
 /* Takes *@sock as the back channel, in the place of an earlier one. 0 or -errno with @e. */
 int backend_back_take(struct backend *b, int *sock, struct err *e);
+/* Closes it, if there is one. */
+void backend_back_drop(struct backend *b);
+/* Whether the device has a shared memory region. */
+bool backend_has_shmem(const struct backend *b);
 /* Chains in flight in any queue. */
 unsigned backend_in_flight(const struct backend *b);
 /* A chain was pushed: a held message may go on. */

@@ -359,6 +359,12 @@ static int set_vring_enable(struct backend *b, struct vu_msg *m, struct vu_msg *
 		return err_set(e, -EINVAL, "feature bit %d was not acknowledged", VU_F_PROTOCOL_FEATURES);
 	if (m->payload.state.num > 1)
 		return err_set(e, -EINVAL, "%u is neither 0 nor 1", m->payload.state.num);
+	if (b->dev.ops->enable) {
+		int r = b->dev.ops->enable(b->dev.arg, q, m->payload.state.num, e);
+
+		if (r)
+			return r;
+	}
 	q->enabled = m->payload.state.num;
 	backend_queue_update(q);
 	return 0;
@@ -410,6 +416,23 @@ static int set_config(struct backend *b, struct vu_msg *m, struct vu_msg *reply,
 	return 0;
 }
 
+/* The index is the shmid; nregions counts those that are there. */
+static int get_shmem_config(struct backend *b, struct vu_msg *m, struct vu_msg *reply,
+			    struct err *e)
+{
+	struct vu_shmem_config *c = &reply->payload.shmem;
+
+	(void)m;
+	(void)e;
+	*c = (struct vu_shmem_config){ .nregions = 0 };
+	for (unsigned i = 0; i < VU_SHMEM_REGIONS; i++) {
+		c->sizes[i] = b->dev.shmem[i];
+		c->nregions += b->dev.shmem[i] != 0;
+	}
+	reply->header.size = sizeof(*c);
+	return 0;
+}
+
 static handler *const handlers[VU_REQUEST_END] = {
 	[VU_GET_FEATURES] = get_features,
 	[VU_SET_FEATURES] = set_features,
@@ -433,6 +456,7 @@ static handler *const handlers[VU_REQUEST_END] = {
 	[VU_GET_MAX_MEM_SLOTS] = get_max_mem_slots,
 	[VU_ADD_MEM_REG] = add_mem_reg,
 	[VU_REM_MEM_REG] = rem_mem_reg,
+	[VU_GET_SHMEM_CONFIG] = get_shmem_config,
 };
 
 enum backend_verdict backend_message(struct backend *b, struct vu_msg *m, struct vu_msg *reply,

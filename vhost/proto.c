@@ -203,7 +203,7 @@ const struct vu_feature vu_features[VU_PF_END] = {
 	[VU_PF_GPA_ADDRESSES] = { "GPA_ADDRESSES", .backend = true,
 		.why_not = "user addresses are opaque anyway; some daemons mean SHMEM by it" },
 	/* Of devices that have regions: the front end acks it when its owner can map. */
-	[VU_PF_SHMEM] = { "SHMEM", .frontend = true,
+	[VU_PF_SHMEM] = { "SHMEM", .frontend = true, .backend = true,
 		.needs = F(BACKEND_REQ) | F(BACKEND_SEND_FD) },
 	[VU_PF_GET_VRING_BASE_SKIP_DRAIN] = { "GET_VRING_BASE_SKIP_DRAIN",
 		.needs = F(GET_VRING_BASE_INFLIGHT),
