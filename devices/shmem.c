@@ -7,11 +7,9 @@
 #include "base/keyval.h"
 #include "base/range.h"
 
-enum { PAGE = 4096 };
-
 static uint64_t alignment(uint64_t size)
 {
-	return size >= MIB(2) ? MIB(2) : PAGE;
+	return size >= MIB(2) ? MIB(2) : VU_SHMEM_PAGE;
 }
 
 /* Where the next region of @size may begin, after what is there. */
@@ -22,17 +20,17 @@ static uint64_t next_offset(const struct shmem *s, uint64_t size)
 	return last ? align_up(last->offset + last->size, alignment(size)) : 0;
 }
 
-static int lay_out(struct shmem *s, const char *name, const uint64_t sizes[SHMEM_IDS], uint64_t max,
+static int lay_out(struct shmem *s, const char *name, const uint64_t sizes[VU_SHMEM_REGIONS], uint64_t max,
 		   struct err *e)
 {
 	char have[24], most[24];
 
-	for (unsigned id = 0; id < SHMEM_IDS; id++) {
+	for (unsigned id = 0; id < VU_SHMEM_REGIONS; id++) {
 		uint64_t offset = next_offset(s, sizes[id]);
 
 		if (!sizes[id])
 			continue;
-		if (sizes[id] % PAGE)
+		if (sizes[id] % VU_SHMEM_PAGE)
 			return err_set(e, -EINVAL, "device %s: shared memory region %u has %" PRIu64
 				       " bytes, which are no whole pages", name, id, sizes[id]);
 		if (!range_ok(offset, sizes[id], max))
@@ -46,9 +44,9 @@ static int lay_out(struct shmem *s, const char *name, const uint64_t sizes[SHMEM
 }
 
 int shmem_init(struct shmem *s, struct machine *m, const char *name,
-	       const uint64_t sizes[SHMEM_IDS], uint64_t max, struct err *e)
+	       const uint64_t sizes[VU_SHMEM_REGIONS], uint64_t max, struct err *e)
 {
-	uint64_t size = PAGE, end;
+	uint64_t size = VU_SHMEM_PAGE, end;
 	int r;
 
 	s->window = (struct guest_window){ .machine = NULL };
@@ -87,21 +85,21 @@ uint64_t shmem_size(const struct shmem *s)
 }
 
 /* Where @m is in the window: 0 with *@ret, or -errno with @e. */
-static int place(const struct shmem *s, const struct shmem_mapping *m, uint64_t *ret, struct err *e)
+static int place(const struct shmem *s, const struct vu_shmem_map *m, uint64_t *ret, struct err *e)
 {
-	const struct shmem_region *r = shmem_find(s, m->id);
+	const struct shmem_region *r = shmem_find(s, m->shmid);
 
 	if (!r)
-		return err_set(e, -ENXIO, "there is no shared memory region %u", m->id);
-	if (!m->len || !range_ok(m->offset, m->len, r->size))
+		return err_set(e, -ENXIO, "there is no shared memory region %u", m->shmid);
+	if (!m->len || !range_ok(m->shm_offset, m->len, r->size))
 		return err_set(e, -EINVAL, "0x%" PRIx64 "+0x%" PRIx64 " is empty or not within shared"
-			       " memory region %u of 0x%" PRIx64 " bytes", m->offset, m->len, m->id,
+			       " memory region %u of 0x%" PRIx64 " bytes", m->shm_offset, m->len, m->shmid,
 			       r->size);
-	*ret = r->offset + m->offset;
+	*ret = r->offset + m->shm_offset;
 	return 0;
 }
 
-int shmem_map(struct shmem *s, const struct shmem_mapping *m, int fd, struct err *e)
+int shmem_map(struct shmem *s, const struct vu_shmem_map *m, int fd, struct err *e)
 {
 	uint64_t at;
 	int r = place(s, m, &at, e);
@@ -109,7 +107,7 @@ int shmem_map(struct shmem *s, const struct shmem_mapping *m, int fd, struct err
 	return r ? r : window_map(&s->window.window, at, fd, m->fd_offset, m->len, m->rw, e);
 }
 
-int shmem_unmap(struct shmem *s, const struct shmem_mapping *m, struct err *e)
+int shmem_unmap(struct shmem *s, const struct vu_shmem_map *m, struct err *e)
 {
 	uint64_t at;
 	int r = place(s, m, &at, e);

@@ -19,8 +19,7 @@
 #include <stdint.h>
 
 #include "devices/guest_window.h"
-
-enum { SHMEM_IDS = 256 };
+#include "vhost/proto.h"
 
 struct shmem_region {
 	uint8_t id;
@@ -31,15 +30,7 @@ struct shmem_region {
 struct shmem {
 	struct guest_window window;
 	unsigned count;			/* 0: the device has none, and the window is not there */
-	struct shmem_region regions[SHMEM_IDS];	/* by ascending id */
-};
-
-/* What a daemon asks for. */
-struct shmem_mapping {
-	uint8_t id;
-	uint64_t offset, len;		/* in the region */
-	uint64_t fd_offset;
-	bool rw;
+	struct shmem_region regions[VU_SHMEM_REGIONS];	/* by ascending id */
 };
 
 /*
@@ -48,7 +39,7 @@ struct shmem_mapping {
  * are no regions, or -errno with @e.
  */
 int shmem_init(struct shmem *s, struct machine *m, const char *name,
-	       const uint64_t sizes[SHMEM_IDS], uint64_t max, struct err *e);
+	       const uint64_t sizes[VU_SHMEM_REGIONS], uint64_t max, struct err *e);
 /* Works on a zeroed struct, twice. */
 void shmem_fini(struct shmem *s);
 
@@ -62,10 +53,10 @@ uint64_t shmem_size(const struct shmem *s);
  * nothing changed -ENXIO (no such region), -EINVAL (beyond the region, or what window_map says), and
  * its other errors; @e has the sentence.
  */
-int shmem_map(struct shmem *s, const struct shmem_mapping *m, int fd, struct err *e);
+int shmem_map(struct shmem *s, const struct vu_shmem_map *m, int fd, struct err *e);
 /* Takes away exactly one mapping; no vCPU reaches the object when it returns. 0 or -errno with
  * @e, and then it is still there. */
-int shmem_unmap(struct shmem *s, const struct shmem_mapping *m, struct err *e);
+int shmem_unmap(struct shmem *s, const struct vu_shmem_map *m, struct err *e);
 /* Takes away all: reset, disconnect. */
 void shmem_clear(struct shmem *s);
 

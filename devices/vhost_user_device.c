@@ -161,6 +161,7 @@ static void start_step(struct vhost_user_device *dev)
 static void stop_complete(struct vhost_user_device *dev)
 {
 	dev->run = VHOST_USER_IDLE;
+	shmem_clear(&dev->shmem);
 	dev->virtio.transport->disconnect(&dev->virtio);
 	virtio_reset_done(&dev->virtio);
 	if (dev->reset_done)
@@ -195,6 +196,7 @@ static void machine_reset_step(struct vhost_user_device *dev)
 	void (*done)(void *arg) = dev->reset_done;
 
 	dev->reset_done = NULL;
+	shmem_clear(&dev->shmem);
 	dev->virtio.transport->reset(&dev->virtio);
 	done(dev->reset_arg);
 }
@@ -231,8 +233,27 @@ static void config_write(struct virtio_dev *d, unsigned off, unsigned len)
 	loop_post(dev->machine->loop, &dev->work);
 }
 
+/* Whether the start that was asked for has come to its end, whatever that is. */
+static bool is_started(void *arg)
+{
+	const struct vhost_user_device *dev = arg;
+	const struct virtio_dev *d = &dev->virtio;
+
+	return dev->run == VHOST_USER_RUNNING || dev->run == VHOST_USER_LOST || !d->live ||
+	       d->resetting || d->status & VIRTIO_CONFIG_S_NEEDS_RESET;
+}
+
+static void start(struct virtio_dev *d)
+{
+	struct vhost_user_device *dev = d->backend_arg;
+
+	want_work(d);
+	if (d->shmem)
+		machine_wait_until(dev->machine, is_started, dev);
+}
+
 static const struct virtio_backend_ops backend_ops = {
-	.start = want_work,
+	.start = start,
 	.stop = want_work,
 	.config_write = config_write,
 };
@@ -252,6 +273,7 @@ static void daemon_started(void *arg)
 
 	if (dev->run == VHOST_USER_STARTING)
 		dev->run = VHOST_USER_RUNNING;
+	machine_wake(dev->machine);
 }
 
 static void daemon_stopped(void *arg)
@@ -274,6 +296,8 @@ static void daemon_lost(void *arg, const char *why, bool daemon_dead)
 		return;
 	}
 	log_error("device %s", why);
+	shmem_clear(&dev->shmem);
+	machine_wake(dev->machine);
 	if (dev->run == VHOST_USER_IDLE)
 		return;
 	dev->run = VHOST_USER_LOST;
@@ -311,6 +335,20 @@ static void daemon_ring_error(void *arg)
 		virtio_needs_reset(&dev->virtio, NULL);
 }
 
+static int daemon_maps(void *arg, const struct vu_shmem_map *m, int fd, struct err *e)
+{
+	struct vhost_user_device *dev = arg;
+
+	return shmem_map(&dev->shmem, m, fd, e);
+}
+
+static int daemon_unmaps(void *arg, const struct vu_shmem_map *m, struct err *e)
+{
+	struct vhost_user_device *dev = arg;
+
+	return shmem_unmap(&dev->shmem, m, e);
+}
+
 static const struct vu_frontend_ops frontend_ops = {
 	.ready = daemon_ready,
 	.started = daemon_started,
@@ -319,6 +357,8 @@ static const struct vu_frontend_ops frontend_ops = {
 	.dead = daemon_ended,
 	.config_changed = daemon_config_changed,
 	.ring_error = daemon_ring_error,
+	.shmem_map = daemon_maps,
+	.shmem_unmap = daemon_unmaps,
 };
 
 /* Set-up */
@@ -410,11 +450,19 @@ int vhost_user_device_realize(struct vhost_user_device *dev, struct err *e)
 	d->offered = vu_features_offer(dev->type, dev->frontend.features);
 	d->config_window = dev->type->config_window;
 	load_config(dev);
+	r = shmem_init(&dev->shmem, dev->machine, dev->id, dev->frontend.shmem, o->shmem_max, e);
+	if (r) {
+		virtio_fini(d);
+		return r;
+	}
+	if (shmem_size(&dev->shmem))
+		d->shmem = &dev->shmem;
 	if (o->transport == VHOST_USER_PCI)
 		r = virtio_pci_init(&dev->pci, d, dev->bus, dev->type->pci_class, e);
 	else
 		r = virtio_mmio_init(&dev->mmio, d, e);
 	if (r) {
+		shmem_fini(&dev->shmem);
 		virtio_fini(d);
 		return r;
 	}
@@ -430,6 +478,7 @@ void vhost_user_device_fini(struct vhost_user_device *dev)
 	vu_frontend_fini(&dev->frontend);
 	if (dev->virtio.transport)
 		dev->virtio.transport->fini(&dev->virtio);
+	shmem_fini(&dev->shmem);
 	virtio_fini(&dev->virtio);
 	dev->machine = NULL;
 }

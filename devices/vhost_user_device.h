@@ -17,6 +17,11 @@
  * and the VMM goes on; the reset after it is complete only when the daemon is known to touch guest
  * memory no more, since a guest that waits is better than a guest that is corrupted.
  *
+ * A device with shared memory regions is the exception to "posts and goes on": its driver may touch
+ * a region right after DRIVER_OK, and the daemon fills it before it answers SET_VRING_ENABLE, so that
+ * exit ends when the device runs, or never will. Mappings end with the life they were made in: when
+ * the device stops or its connection is lost.
+ *
  * Config space is the daemon's, cached; what the front end has to say in it (the number of queues)
  * is put over it each time. All under the device lock, and in the loop unless marked "set-up".
  */
@@ -26,6 +31,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "devices/shmem.h"
 #include "devices/vhost_user_options.h"
 #include "devices/virtio.h"
 #include "devices/virtio_mmio.h"
@@ -50,6 +56,7 @@ struct vhost_user_device {
 
 	struct vu_frontend frontend;
 	struct virtio_dev virtio;
+	struct shmem shmem;		/* regions the daemon has; often none */
 	union {
 		struct virtio_pci pci;
 		struct virtio_mmio mmio;

@@ -16,6 +16,8 @@
 /* PCI device ids 0x1040 and up carry the virtio id; vendor 0x1af4 has them up to 0x107f. */
 enum { VIRTIO_ID_LAST = 63 };
 
+#define SHMEM_MAX_DEFAULT GIB(64)
+
 static const char *const transports[] = { "pci", "mmio", NULL };
 
 #define FIELD(f) offsetof(struct vhost_user_options, f)
@@ -43,6 +45,8 @@ const struct keyval vhost_user_keys[] = {
 	NUMBER("config-size", config_size, 1, VIRTIO_CONFIG_MAX,
 	       "generic only: bytes of config space that the daemon serves; none without"),
 	NUMBER("config_size", config_size, 1, VIRTIO_CONFIG_MAX, "the same as config-size"),
+	{ .key = "shmem-max", .type = KEYVAL_SIZE, .offset = FIELD(shmem_max),
+	  .help = "most that the daemon's shared memory regions may have; 64G" },
 	REFUSED("chardev", "there are no chardevs here: write the path of its socket, socket=PATH"),
 	REFUSED("bootindex", "the kernel is given by --kernel, no device is booted from"),
 	REFUSED("server", "minivmm connects to the daemon, it does not listen: start the daemon with a"
@@ -216,7 +220,7 @@ int vhost_user_options_parse(struct vhost_user_options *o, const char *text, str
 {
 	int r;
 
-	*o = (struct vhost_user_options){ 0 };
+	*o = (struct vhost_user_options){ .shmem_max = SHMEM_MAX_DEFAULT };
 	r = parse_items(o, text, e);
 	if (!r)
 		r = find_type(o, e);

@@ -26,6 +26,7 @@ struct vhost_user_options {
 	uint64_t fd;			/* of a connected socket that we inherited */
 	char *id;			/* NULL: the type's name and `number`; owned */
 	uint64_t queues, queue_size, config_size, virtio_id;
+	uint64_t shmem_max;		/* bytes of all shared memory regions together */
 	int transport;			/* enum vhost_user_transport */
 	bool fd_given, queues_given, queue_size_given, config_size_given, virtio_id_given;
 

@@ -30,7 +30,7 @@ struct fixture {
 	struct virtio_pci pci;
 	struct virtio_mmio mmio;
 	struct shmem shmem;
-	uint64_t sizes[SHMEM_IDS];
+	uint64_t sizes[VU_SHMEM_REGIONS];
 	int file;
 	uint8_t *file_bytes;
 	struct virtio_guest guest;
@@ -95,21 +95,21 @@ static void init_mmio(struct fixture *f)
 	assert_int_equal(virtio_mmio_init(&f->mmio, &f->dev, &f->e), 0);
 }
 
-static struct shmem_mapping mapping(uint8_t id, uint64_t offset, uint64_t len)
+static struct vu_shmem_map mapping(uint8_t id, uint64_t offset, uint64_t len)
 {
-	return (struct shmem_mapping){ .id = id, .offset = offset, .len = len, .rw = true };
+	return (struct vu_shmem_map){ .shmid = id, .shm_offset = offset, .len = len, .rw = true };
 }
 
 static int map(struct fixture *f, uint8_t id, uint64_t offset, uint64_t len)
 {
-	struct shmem_mapping m = mapping(id, offset, len);
+	struct vu_shmem_map m = mapping(id, offset, len);
 
 	return shmem_map(&f->shmem, &m, f->file, &f->e);
 }
 
 static int unmap(struct fixture *f, uint8_t id, uint64_t offset, uint64_t len)
 {
-	struct shmem_mapping m = mapping(id, offset, len);
+	struct vu_shmem_map m = mapping(id, offset, len);
 
 	return shmem_unmap(&f->shmem, &m, &f->e);
 }
@@ -132,14 +132,14 @@ static void regions_are_aligned_and_apart(void **state)
 	assert_int_equal(shmem_find(&f->shmem, REGION_B)->offset, MIB(2));
 	assert_int_equal(shmem_find(&f->shmem, REGION_C)->offset, MIB(4));
 	assert_null(shmem_find(&f->shmem, 0));
-	assert_null(shmem_find(&f->shmem, SHMEM_IDS + REGION_A));
+	assert_null(shmem_find(&f->shmem, VU_SHMEM_REGIONS + REGION_A));
 	assert_int_equal(shmem_size(&f->shmem), MIB(8));
 }
 
 static void a_device_without_regions_has_no_window(void **state)
 {
 	struct fixture *f = *state;
-	const uint64_t none[SHMEM_IDS] = { 0 };
+	const uint64_t none[VU_SHMEM_REGIONS] = { 0 };
 
 	assert_int_equal(shmem_init(&f->shmem, &f->fake.machine, "dev0", none, GIB(1), &f->e), 0);
 	assert_int_equal(shmem_size(&f->shmem), 0);
@@ -163,7 +163,7 @@ static void sizes_that_cannot_be_are_refused(void **state)
 	struct fixture *f = *state;
 
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
-		uint64_t sizes[SHMEM_IDS] = { [REGION_A] = cases[i].a, [REGION_B] = cases[i].b };
+		uint64_t sizes[VU_SHMEM_REGIONS] = { [REGION_A] = cases[i].a, [REGION_B] = cases[i].b };
 
 		assert_int_equal(shmem_init(&f->shmem, &f->fake.machine, "dev0", sizes,
 					    cases[i].max, &f->e), cases[i].r);
@@ -347,7 +347,7 @@ static void mmio_shows_the_region_that_is_selected(void **state)
 	select_region(f, REGION_B);
 	assert_int_equal(shm_reg(f, VIRTIO_MMIO_SHM_LEN_LOW), MIB(2));
 	assert_int_equal(shm_reg(f, VIRTIO_MMIO_SHM_BASE_LOW), VIRTIO_MMIO_WINDOWS + MIB(2));
-	select_region(f, SHMEM_IDS + REGION_B);
+	select_region(f, VU_SHMEM_REGIONS + REGION_B);
 	assert_int_equal(shm_reg(f, VIRTIO_MMIO_SHM_LEN_LOW), UINT64_MAX);
 	assert_int_equal(shm_reg(f, VIRTIO_MMIO_SHM_BASE_LOW), UINT64_MAX);
 }
