@@ -49,9 +49,9 @@ const struct shmem_region *shmem_find(const struct shmem *s, uint32_t id);
 uint64_t shmem_size(const struct shmem *s);
 
 /*
- * Maps a part of @fd, borrowed, into a region; live for every vCPU when it returns. 0, or with
- * nothing changed -ENXIO (no such region), -EINVAL (beyond the region, or what window_map says), and
- * its other errors; @e has the sentence.
+ * Maps a part of @fd, borrowed, into a region; live for every vCPU when it returns. 0, or with @e
+ * and nothing changed: -ENXIO (no such region), -EINVAL (beyond the region), or what window_map
+ * says.
  */
 int shmem_map(struct shmem *s, const struct vu_shmem_map *m, int fd, struct err *e);
 /* Takes away exactly one mapping; no vCPU reaches the object when it returns. 0 or -errno with

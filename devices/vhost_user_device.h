@@ -18,9 +18,9 @@
  * memory no more, since a guest that waits is better than a guest that is corrupted.
  *
  * A device with shared memory regions is the exception to "posts and goes on": its driver may touch
- * a region right after DRIVER_OK, and the daemon fills it before it answers SET_VRING_ENABLE, so that
- * exit ends when the device runs, or never will. Mappings end with the life they were made in: when
- * the device stops or its connection is lost.
+ * a region right after DRIVER_OK, and the daemon fills it before it answers SET_VRING_ENABLE, so
+ * that exit ends when the device runs, or never will. Mappings end with the life they were made in:
+ * when the device stops or its connection is lost.
  *
  * Config space is the daemon's, cached; what the front end has to say in it (the number of queues)
  * is put over it each time. All under the device lock, and in the loop unless marked "set-up".

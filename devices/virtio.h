@@ -103,7 +103,7 @@ struct virtio_dev {
 	unsigned config_size;
 	uint8_t config[VIRTIO_CONFIG_MAX];
 	struct virtio_config_window config_window;
-	struct shmem *shmem;		/* borrowed: regions for the transport to show; NULL: none */
+	struct shmem *shmem;		/* borrowed: for the transport to show; NULL: none */
 	struct misuse misuse;		/* what the driver has no right to do */
 	struct misuse broken;		/* times the device came to need a reset */
 };

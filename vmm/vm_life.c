@@ -221,7 +221,7 @@ static void reset(struct vm *vm)
 	device_is_reset(vm);
 }
 
-/* After KVM_RUN failed with EFAULT: -EAGAIN when the vCPU may try again, else as starvation_judge. */
+/* After KVM_RUN failed with EFAULT: -EAGAIN when the vCPU may try again, or as starvation_judge. */
 static int judge_fault(struct vm *vm, struct err *e)
 {
 	int r = guest_windows_repair(&vm->machine, e);

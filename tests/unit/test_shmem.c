@@ -163,7 +163,8 @@ static void sizes_that_cannot_be_are_refused(void **state)
 	struct fixture *f = *state;
 
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
-		uint64_t sizes[VU_SHMEM_REGIONS] = { [REGION_A] = cases[i].a, [REGION_B] = cases[i].b };
+		uint64_t sizes[VU_SHMEM_REGIONS] = { [REGION_A] = cases[i].a,
+						     [REGION_B] = cases[i].b };
 
 		assert_int_equal(shmem_init(&f->shmem, &f->fake.machine, "dev0", sizes,
 					    cases[i].max, &f->e), cases[i].r);
