@@ -16,7 +16,6 @@
 #include <linux/virtio_blk.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -25,6 +24,7 @@
 #include "base/range.h"
 #include "minivmm_config.h"
 #include "vhost/backends/device.h"
+#include "vhost/backends/image.h"
 
 enum {
 	SECTOR = 512,
@@ -325,51 +325,19 @@ static const struct backend_ops ops = {
 	.config_read = config_read, .config_write = config_write,
 };
 
-/* The size now, in sectors: works for files and block devices, on the open fd alone. */
+/* The size now, in sectors. */
 static int find_size(const struct blk *b, uint64_t *ret_sectors, struct err *e)
 {
-	off_t end = lseek(b->fd, 0, SEEK_END);
+	uint64_t bytes = 0;
+	int r = image_size(b->fd, b->o.file, &bytes, e);
 
-	if (end < 0)
-		return err_sys(e, "disk %s: its size", b->o.file);
-	if (end == 0)
-		return err_set(e, -EINVAL, "disk %s is empty: give it a size first, as truncate -s 1G does", b->o.file);
-	if ((uint64_t)end % b->o.block_size)
+	if (r)
+		return r;
+	if (bytes % b->o.block_size)
 		return err_set(e, -EINVAL, "disk %s: its %" PRIu64 " bytes are no multiple of the block size %" PRIu64
-			       ": extend it, or choose another block-size", b->o.file, (uint64_t)end, b->o.block_size);
-	*ret_sectors = (uint64_t)end / SECTOR;
+			       ": extend it, or choose another block-size", b->o.file, bytes, b->o.block_size);
+	*ret_sectors = bytes / SECTOR;
 	return 0;
-}
-
-/* Two writers, or a writer beside readers, would destroy what is on the disk. */
-static int lock(const struct blk *b, struct err *e)
-{
-	struct flock l = { .l_type = b->o.readonly ? F_RDLCK : F_WRLCK, .l_whence = SEEK_SET };
-
-	if (!fcntl(b->fd, F_OFD_SETLK, &l))
-		return 0;
-	if (errno == EAGAIN || errno == EACCES)
-		return err_set(e, -EBUSY, "disk %s is in use by another program: end that, or use readonly on both sides",
-			       b->o.file);
-	log_warn("disk %s: no lock (%s): two daemons could write it", b->o.file, strerror(errno));
-	return 0;
-}
-
-static int open_file(struct blk *b, struct err *e)
-{
-	int access_mode = b->o.readonly ? O_RDONLY : O_RDWR;
-	struct stat st;
-	int r;
-
-	b->fd = open(b->o.file, access_mode | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
-	if (b->fd < 0 && (errno == EROFS || errno == EACCES) && !b->o.readonly)
-		return err_sys(e, "disk %s cannot be opened for writing (readonly serves it all the same)", b->o.file);
-	if (b->fd < 0 || fstat(b->fd, &st) < 0)
-		return err_sys(e, "disk %s", b->o.file);
-	if (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode))
-		return err_set(e, -EINVAL, "disk %s is neither a file nor a block device", b->o.file);
-	r = find_size(b, &b->sectors, e);
-	return r ? r : lock(b, e);
 }
 
 static void blk_close(void *dev)
@@ -403,10 +371,10 @@ static int blk_open(const struct options *o, struct loop *loop, struct backend_d
 	if (!b)
 		return err_set(e, -ENOMEM, "disk %s: out of memory", o->blk.file);
 	b->o = o->blk;
-	b->fd = -1;
 	b->queues = o->queues;
 	b->wce = b->o.cache == BLK_WRITEBACK;
-	r = open_file(b, e);
+	b->fd = image_open(b->o.file, b->o.readonly, true, e);
+	r = b->fd < 0 ? b->fd : find_size(b, &b->sectors, e);
 	if (r) {
 		blk_close(b);
 		return r;
