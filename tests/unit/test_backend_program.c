@@ -61,6 +61,11 @@ static void wrong_command_lines_get_one_sentence_and_2(void **state)
 		{ { "blk", "--file=disk,serial=123456789012345678901", "--fd=7" }, "serial" },
 		{ { "blk", "--file=disk,cache=none", "--fd=7" }, "cache" },
 		{ { "--socket-path=x" }, "device type" },
+		{ { "--file=x" }, "device type" },
+		{ { "pmem", "--socket-path=s" }, "--file" },
+		{ { "pmem", "--file=a", "--file=b" }, "twice" },
+		{ { "pmem", "--file=disk,cache=writeback", "--fd=7" }, "not a key" },
+		{ { "pmem", "--blk-file=disk" }, "no option of minivmm-backend pmem" },
 	};
 	struct daemon *f = *state;
 
@@ -104,6 +109,9 @@ static void capabilities_are_the_specification_s_words(void **state)
 	assert_non_null(strstr(f->program.out_text, "block"));
 	assert_int_equal(RUN(f, "rng", "--print-capabilities"), 0);
 	assert_string_equal(f->program.out_text, "{\n  \"type\": \"rng\"\n}\n");
+	assert_int_equal(RUN(f, "pmem", "--print-capabilities"), 0);
+	assert_string_equal(f->program.out_text, "{\n  \"type\": \"pmem\",\n  \"features\": [\n"
+					 "    \"read-only\"\n  ]\n}\n");
 	assert_string_equal(f->program.err_text, "");
 }
 
@@ -162,7 +170,7 @@ static void help_and_manual_name_the_same_options(void **state)
 	for (line = strstr(manual, "\n.TP\n.B"); line; line = strstr(line + 1, "\n.TP\n.B"))
 		entries += !strncmp(strchr(line + 5, ' '), " \\-\\-", 5);
 	assert_int_equal(entries, options);
-	assert_int_equal(keys, 8);
+	assert_int_equal(keys, 10);
 }
 
 static void a_socket_path_is_served_until_sigterm(void **state)

@@ -28,6 +28,6 @@ struct device_type {
 	size_t n_rules;
 };
 
-extern const struct device_type blk_device, rng_device;
+extern const struct device_type blk_device, pmem_device, rng_device;
 
 #endif

@@ -20,6 +20,7 @@ static const struct {
 	const char *name, *help;
 } types[] = {
 	[OPTION_BLK] = { "blk", "a disk: a raw file or a block device" },
+	[OPTION_PMEM] = { "pmem", "persistent memory: a raw file, mapped into the guest" },
 	[OPTION_RNG] = { "rng", "an entropy source" },
 };
 static_assert(ARRAY_SIZE(types) == OPTION_TYPES, "every type has its words");
@@ -38,6 +39,17 @@ static const struct keyval file_table[] = {
 	{ "discard", KEYVAL_BOOL, AT(discard), .help = "let the guest punch holes" },
 	{ "cache", KEYVAL_ENUM, AT(cache), .words = cache_words, .help = "writethrough: every write is synced" },
 	{ NULL },
+};
+
+/* Those of them that pmem has. */
+static const struct keyval pmem_table[] = {
+	{ "path", KEYVAL_STRING, AT(file), .help = "raw file, of whole 2 MiB" },
+	{ "readonly", KEYVAL_BOOL, AT(readonly), .help = "what the guest writes is not kept" },
+	{ NULL },
+};
+
+static const struct keyval *const file_tables[OPTION_TYPES] = {
+	[OPTION_BLK] = file_table, [OPTION_PMEM] = pmem_table,
 };
 
 enum option_id {
@@ -59,7 +71,7 @@ static const struct option_row {
 	[OPT_LOG_LEVEL] = { "log-level", "error|warn|info|debug", ANY_TYPE, "what is worth a line (warn)" },
 	[OPT_HELP] = { "help", NULL, ANY_TYPE, "print this" },
 	[OPT_VERSION] = { "version", NULL, ANY_TYPE, "print the version" },
-	[OPT_FILE] = { "file", "PATH[,key=value...]", 1 << OPTION_BLK, "what to serve" },
+	[OPT_FILE] = { "file", "PATH[,key=value...]", 1 << OPTION_BLK | 1 << OPTION_PMEM, "what to serve" },
 	[OPT_BLK_FILE] = { "blk-file", "PATH", 1 << OPTION_BLK, "the same, as a plain path" },
 	[OPT_READ_ONLY] = { "read-only", NULL, 1 << OPTION_BLK, "the guest cannot write" },
 	[OPT_QUEUES] = { "queues", "N", 1 << OPTION_BLK, "most virtqueues the guest may use (1)" },
@@ -72,6 +84,26 @@ const char *option_type_name(int type)
 	return types[type].name;
 }
 
+/* "blk, pmem: " in @buf; empty for what every type has. */
+static void only_for(unsigned mask, char buf[64])
+{
+	size_t at = 0;
+
+	buf[0] = '\0';
+	for (unsigned i = 0; i < OPTION_TYPES && !(mask & ANY_TYPE); i++)
+		if (mask & 1u << i)
+			at += (size_t)snprintf(buf + at, 64 - at, "%s%s", at ? ", " : "", types[i].name);
+	if (at)
+		snprintf(buf + at, 64 - at, ": ");
+}
+
+static void help_keys(FILE *out, int type)
+{
+	fprintf(out, "\nkeys of --file of %s:\n", types[type].name);
+	for (const struct keyval *k = file_tables[type]; k->key; k++)
+		fprintf(out, "  %-28s %s\n", k->key, k->help);
+}
+
 void options_help(FILE *out)
 {
 	fputs("usage: minivmm-backend TYPE (--socket-path PATH | --fd FDNUM) [OPTION...]\n"
@@ -81,17 +113,15 @@ void options_help(FILE *out)
 	fputs("\noptions:\n", out);
 	for (unsigned i = 0; i < ARRAY_SIZE(rows); i++) {
 		const struct option_row *r = &rows[i];
-		char left[64], only[16] = "";
+		char left[64], only[64];
 
 		snprintf(left, sizeof(left), "--%s%s%s", r->name, r->argument ? " " : "",
 			 r->argument ? r->argument : "");
-		if (!(r->types & ANY_TYPE))
-			snprintf(only, sizeof(only), "%s: ", r->types == 1 << OPTION_BLK ? "blk" : "rng");
+		only_for(r->types, only);
 		fprintf(out, "  %-34s %s%s\n", left, only, r->help);
 	}
-	fputs("\nkeys of --file:\n", out);
-	for (const struct keyval *k = file_table; k->key; k++)
-		fprintf(out, "  %-28s %s\n", k->key, k->help);
+	help_keys(out, OPTION_BLK);
+	help_keys(out, OPTION_PMEM);
 }
 
 static int parse_type(struct options *o, const char *word, struct err *e)
@@ -102,7 +132,7 @@ static int parse_type(struct options *o, const char *word, struct err *e)
 			return 0;
 		}
 	}
-	return err_set(e, -EINVAL, "\"%s\" is no device type: the first word is blk or rng, see --help", word);
+	return err_set(e, -EINVAL, "\"%s\" is no device type: the first word is blk, pmem or rng, see --help", word);
 }
 
 static int take_string(const char **field, const char *name, const char *value, struct err *e)
@@ -167,7 +197,9 @@ static int take_option(struct options *o, enum option_id id, const char *value, 
 	case OPT_FILE:
 		if (o->blk.file)
 			return err_set(e, -EINVAL, "the disk's file is given twice, as %s and %s", o->blk.file, value);
-		return keyval_parse("--file", value, "path", file_table, &o->blk, e);
+		/* Without a type, which check() refuses, any will do. */
+		return keyval_parse("--file", value, "path", file_tables[o->type < 0 ? OPTION_BLK : o->type],
+				    &o->blk, e);
 	case OPT_BLK_FILE:
 		return take_file(o, value, e);
 	case OPT_READ_ONLY:
@@ -219,12 +251,12 @@ static int parse_words(struct options *o, int argc, char **argv, int first, stru
 	return 0;
 }
 
-static int check_blk(const struct options *o, struct err *e)
+static int check_file(const struct options *o, struct err *e)
 {
 	const struct blk_options *b = &o->blk;
 
 	if (!b->file)
-		return err_set(e, -EINVAL, "blk needs --file PATH: the disk to serve");
+		return err_set(e, -EINVAL, "%s needs --file PATH: the disk to serve", types[o->type].name);
 	if (!is_pow2(b->block_size))
 		return err_set(e, -EINVAL, "--file: block-size: %u is no power of two", (unsigned)b->block_size);
 	if (b->size_max < KIB(4) || b->size_max > GIB(1) || b->size_max % b->block_size)
@@ -239,14 +271,14 @@ static int check(const struct options *o, struct err *e)
 	if (o->help || o->version)
 		return 0;
 	if (o->type < 0)
-		return err_set(e, -EINVAL, "the first word must be a device type, blk or rng; --help explains");
+		return err_set(e, -EINVAL, "the first word must be a device type, blk, pmem or rng; --help explains");
 	if (o->print_capabilities)
 		return 0;
 	if (o->socket_path && o->fd >= 0)
 		return err_set(e, -EINVAL, "--socket-path and --fd exclude each other: give one");
 	if (!o->socket_path && o->fd < 0)
 		return err_set(e, -EINVAL, "no socket: give --socket-path PATH or --fd FDNUM");
-	return o->type == OPTION_BLK ? check_blk(o, e) : 0;
+	return file_tables[o->type] ? check_file(o, e) : 0;
 }
 
 int options_parse(struct options *o, int argc, char **argv, struct err *e)

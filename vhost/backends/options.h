@@ -12,11 +12,11 @@
 
 #include "base/err.h"
 
-enum option_type { OPTION_BLK, OPTION_RNG, OPTION_TYPES };
+enum option_type { OPTION_BLK, OPTION_PMEM, OPTION_RNG, OPTION_TYPES };
 
 enum blk_cache { BLK_WRITEBACK, BLK_WRITETHROUGH };
 
-/* --file PATH[,key=value...] */
+/* --file PATH[,key=value...]; pmem has file and readonly of it. */
 struct blk_options {
 	bool reserved;			/* keeps offset 0 free for keyval's `given` */
 	char *file;			/* owned */
@@ -37,7 +37,7 @@ struct options {
 	int log_level;
 	bool print_capabilities, help, version;
 	uint64_t queues;		/* blk */
-	struct blk_options blk;
+	struct blk_options blk;		/* blk, pmem */
 	const char *source;		/* rng; borrowed */
 };
 
