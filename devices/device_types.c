@@ -7,6 +7,7 @@
 
 #include <linux/virtio_blk.h>
 #include <linux/virtio_ids.h>
+#include <linux/virtio_pmem.h>
 #include <linux/virtio_ring.h>
 
 #include "base/range.h"
@@ -19,7 +20,7 @@ enum {
 	CLASS_OTHERS = 0x00ff00,
 };
 
-enum { TYPE_BLK, TYPE_RNG, TYPE_GENERIC };
+enum { TYPE_BLK, TYPE_PMEM, TYPE_RNG, TYPE_GENERIC };
 
 const struct vu_device_type vu_device_types[] = {
 	[TYPE_BLK] = {
@@ -43,6 +44,18 @@ const struct vu_device_type vu_device_types[] = {
 			    BIT64(VIRTIO_BLK_F_SECURE_ERASE) | BIT64(17 /* ZONED */),
 		.withheld_why = "barriers and SCSI commands are of the legacy interface; the limits of"
 				" secure erase and zones lie behind the config space that is fetched",
+	},
+	[TYPE_PMEM] = {
+		.name = "pmem",
+		.about = "persistent memory",
+		.virtio_id = VIRTIO_ID_PMEM,
+		.pci_class = CLASS_OTHERS,
+		.queues_fixed = 1,
+		.queue_size = 128,
+		.mq_feature = -1,
+		.config = VU_CONFIG_REGION,
+		.config_size = sizeof(struct virtio_pmem_config),
+		.required = BIT64(VU_PF_SHMEM),
 	},
 	[TYPE_RNG] = {
 		.name = "rng",

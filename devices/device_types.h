@@ -16,6 +16,8 @@
 enum vu_config_source {
 	VU_CONFIG_NONE,		/* the device has no config space */
 	VU_CONFIG_DAEMON,	/* GET_CONFIG: protocol feature CONFIG is required */
+	VU_CONFIG_REGION,	/* the front end's: where shared memory region 0 is; the daemon
+				 * must have it (virtio_pmem_config) */
 	VU_CONFIG_OPTION,	/* the daemon's, of as many bytes as config-size= says; 0: none */
 };
 
@@ -38,7 +40,7 @@ struct vu_device_type {
 	int8_t mq_feature;
 
 	enum vu_config_source config;
-	uint16_t config_size;			/* bytes, of VU_CONFIG_DAEMON */
+	uint16_t config_size;			/* bytes, of VU_CONFIG_DAEMON and _REGION */
 	struct virtio_config_window config_window;	/* bytes whose writes are handed on */
 	/* Where the front end says how many counted queues there are: an integer of so many bytes
 	 * in the config space; 0: nowhere. */
@@ -58,7 +60,7 @@ extern const struct vu_device_type *const vu_generic_type;
 const struct vu_device_type *vu_device_type_named(const char *name);
 /* The row of virtio device id @id, or NULL; never the generic one. */
 const struct vu_device_type *vu_device_type_of_id(uint64_t id);
-/* "blk, rng, generic" in @buf, cut off where it ends; returns @buf. */
+/* "blk, pmem, rng, generic" in @buf, cut off where it ends; returns @buf. */
 const char *vu_device_type_list(char *buf, size_t size);
 
 /*

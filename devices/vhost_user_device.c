@@ -2,6 +2,7 @@
 #include "devices/vhost_user_device.h"
 
 #include <assert.h>
+#include <endian.h>
 #include <errno.h>
 #include <limits.h>
 #include <stdio.h>
@@ -10,6 +11,8 @@
 #include <sys/stat.h>
 #include <sys/time.h>
 #include <sys/un.h>
+
+#include <linux/virtio_pmem.h>
 
 #include "base/fd.h"
 #include "base/range.h"
@@ -102,6 +105,21 @@ static void load_config(struct vhost_user_device *dev)
 	memcpy(d->config, dev->frontend.config, d->config_size);
 	for (unsigned i = 0; i < t->config_queues_size; i++)
 		d->config[t->config_queues_off + i] = (uint8_t)(counted >> (8 * i));
+}
+
+/* VU_CONFIG_REGION, made at each read: the guest may move the region. Nowhere it has no size. */
+static void load_region(struct virtio_dev *d)
+{
+	struct vhost_user_device *dev = d->backend_arg;
+	const struct shmem_region *r = shmem_find(&dev->shmem, 0);
+	uint64_t at = dev->shmem.window.window.gpa;
+	struct virtio_pmem_config c = { 0 };
+
+	if (dev->type->config != VU_CONFIG_REGION)
+		return;
+	if (at != GUEST_WINDOW_NOWHERE)
+		c = (struct virtio_pmem_config){ htole64(at + r->offset), htole64(r->size) };
+	memcpy(d->config, &c, sizeof(c));
 }
 
 static bool is_dirty(const struct vhost_user_device *dev, unsigned byte)
@@ -255,6 +273,7 @@ static void start(struct virtio_dev *d)
 static const struct virtio_backend_ops backend_ops = {
 	.start = start,
 	.stop = want_work,
+	.config_reading = load_region,
 	.config_write = config_write,
 };
 
@@ -383,7 +402,8 @@ int vhost_user_device_connect(struct vhost_user_device *dev, int *sock, struct e
 	struct vu_frontend_params params = {
 		.name = dev->id,
 		.socket = where(dev),
-		.config_size = (unsigned)dev->options->config_size,
+		.config_size = dev->type->config == VU_CONFIG_REGION ? 0 :
+			       (unsigned)dev->options->config_size,
 		.required = dev->type->required,
 	};
 
@@ -438,6 +458,10 @@ int vhost_user_device_realize(struct vhost_user_device *dev, struct err *e)
 	if (!(dev->frontend.features & BIT64(VIRTIO_F_VERSION_1)))
 		return err_set(e, -EINVAL, "device %s: the daemon at %s does not offer VIRTIO_F_VERSION_1:"
 			       " minivmm has no legacy devices; use a daemon of virtio 1.0 or later",
+			       dev->id, where(dev));
+	if (dev->type->config == VU_CONFIG_REGION && !dev->frontend.shmem[0])
+		return err_set(e, -EINVAL, "device %s: the daemon at %s has no shared memory region 0, which"
+			       " is what the guest would use of it; use another daemon or device type",
 			       dev->id, where(dev));
 	r = count_queues(dev, &n, e);
 	if (!r)

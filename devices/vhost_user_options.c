@@ -209,7 +209,7 @@ static int apply_type(struct vhost_user_options *o, struct err *e)
 			       " generic", t->name);
 	if (t->virtio_id)
 		o->virtio_id = t->virtio_id;
-	if (t->config == VU_CONFIG_DAEMON)
+	if (t->config == VU_CONFIG_DAEMON || t->config == VU_CONFIG_REGION)
 		o->config_size = t->config_size;
 	if (!o->queue_size_given)
 		o->queue_size = t->queue_size;

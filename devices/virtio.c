@@ -170,6 +170,8 @@ uint64_t virtio_config_read(struct virtio_dev *d, uint64_t off, unsigned size)
 {
 	uint64_t value = 0;
 
+	if (d->backend->config_reading)
+		d->backend->config_reading(d);
 	for (unsigned i = 0; i < size; i++) {
 		if (range_ok(off, i + 1, d->config_size))
 			value |= (uint64_t)d->config[off + i] << (8 * i);

@@ -55,6 +55,8 @@ struct virtio_backend_ops {
 	void (*stop)(struct virtio_dev *d);
 	/* The driver wrote config bytes [off, off + len); d->config holds them. May be NULL. */
 	void (*config_write)(struct virtio_dev *d, unsigned off, unsigned len);
+	/* The driver reads config: the last moment to bring d->config up to date. May be NULL. */
+	void (*config_reading)(struct virtio_dev *d);
 };
 
 /* What the transport does for the device. */

@@ -43,13 +43,16 @@ static void every_row_keeps_within_the_limits(void **state)
 		assert_true(t->queues_fixed <= VIRTIO_QUEUES_MAX);
 		assert_true(is_pow2(t->queue_size) && t->queue_size <= VU_QUEUE_SIZE_MAX);
 		assert_true(t->config_size <= VIRTIO_CONFIG_MAX);
-		assert_int_equal(t->config_size > 0, t->config == VU_CONFIG_DAEMON);
+		assert_int_equal(t->config_size > 0, t->config == VU_CONFIG_DAEMON ||
+				 t->config == VU_CONFIG_REGION);
 		assert_true(range_ok(t->config_queues_off, t->config_queues_size, t->config_size));
 		assert_true(t->pci_class < 0x1000000);
 		assert_int_equal(t->withheld != 0, t->withheld_why != NULL);
 		assert_non_null(t->about);
 		if (t->config == VU_CONFIG_DAEMON)
 			assert_true(t->required & BIT64(VU_PF_CONFIG));
+		if (t->config == VU_CONFIG_REGION)
+			assert_true(t->required & BIT64(VU_PF_SHMEM));
 	}
 }
 

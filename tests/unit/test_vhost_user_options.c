@@ -161,7 +161,7 @@ static void a_device_needs_one_way_to_its_daemon(void **state)
 	refused("blk,socket=s,fd=5", "give one");
 	refused("blk.sock,fd=5", "fd= gives another");
 	refused("blk.sock,socket=s", "socket= gives another");
-	refused("fs,socket=s", "fs is neither a device type (blk, rng, generic) nor");
+	refused("fs,socket=s", "fs is neither a device type (blk, pmem, rng, generic) nor");
 	refused("blk.sock,queues=2,socket=s,id=a", "blk.sock is neither");
 	refused("", "nothing");
 	refused(",socket=s", "nothing");
@@ -176,7 +176,7 @@ static void what_does_not_fit_the_type_is_refused(void **state)
 	refused("blk,socket=s,virtio-id=3", "generic");
 	refused("26,socket=s,virtio-id=26", "leave out");
 	refused("generic,socket=s", "virtio-id=NUMBER");
-	refused("socket=s,type=disk", "(blk, rng, generic)");
+	refused("socket=s,type=disk", "(blk, pmem, rng, generic)");
 }
 
 static void numbers_out_of_bounds_are_refused(void **state)

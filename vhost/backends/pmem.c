@@ -5,10 +5,10 @@
  *
  * The file is shared memory region 0. It is mapped when the queue is enabled, before that is
  * answered, since the driver touches the region at once; each time anew, for nobody tells this side
- * what the front end dropped meanwhile. After that only flushes come here: the guest's stores are in
- * the file's page cache, and fdatasync makes them durable.
+ * what the front end dropped meanwhile. After that only flushes come here: what the guest stores is
+ * in the file's page cache, and fdatasync makes it durable.
  *
- * A readonly file is mapped privately: what the guest stores there it alone sees, for as long as the
+ * A readonly file is mapped privately: what the guest stores there it alone sees, as long as the
  * mapping lives. virtio-pmem cannot tell the driver so; a flush, which would promise that it lasts,
  * fails.
  */
