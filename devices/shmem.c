@@ -20,8 +20,8 @@ static uint64_t next_offset(const struct shmem *s, uint64_t size)
 	return last ? align_up(last->offset + last->size, alignment(size)) : 0;
 }
 
-static int lay_out(struct shmem *s, const char *name, const uint64_t sizes[VU_SHMEM_REGIONS], uint64_t max,
-		   struct err *e)
+static int lay_out(struct shmem *s, const char *name, const uint64_t sizes[VU_SHMEM_REGIONS],
+		   uint64_t max, struct err *e)
 {
 	char have[24], most[24];
 
