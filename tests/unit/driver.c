@@ -7,6 +7,7 @@
 #include <stddef.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -183,6 +184,16 @@ int driver_mem_table(struct driver *d)
 	struct vu_mem_table t = { .count = 1, .regions = { { 0, DRIVER_RAM, DRIVER_USER, 0 } } };
 
 	return driver_ask(d, VU_SET_MEM_TABLE, &t, 8 + sizeof(t.regions[0]), &d->ram_fd, 1);
+}
+
+int driver_give_back_channel(struct driver *d)
+{
+	int pair[2];
+
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+	assert_int_equal(driver_ask(d, VU_SET_BACKEND_REQ_FD, NULL, 0, &pair[1], 1), 0);
+	fd_close(&pair[1]);
+	return pair[0];
 }
 
 static int ask_fd(struct driver *d, uint32_t request, unsigned i, int fd)

@@ -73,6 +73,8 @@ int driver_ask_state(struct driver *d, uint32_t request, uint32_t index, uint32_
 void driver_negotiate(struct driver *d, uint64_t features);
 /* All of RAM as one region by SET_MEM_TABLE. */
 int driver_mem_table(struct driver *d);
+/* SET_BACKEND_REQ_FD; returns this side's end, which the caller owns. */
+int driver_give_back_channel(struct driver *d);
 /* Empties the rings in RAM and sets queue @i up: NUM, BASE, ADDR, CALL, ERR, KICK, ENABLE. */
 void driver_start_queue(struct driver *d, unsigned i, uint16_t size);
 /* The same messages for rings that stay as they are, from avail index @base. */

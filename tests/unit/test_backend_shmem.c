@@ -112,23 +112,13 @@ static int teardown(void **state)
 	return 0;
 }
 
-static void give_back_channel(struct mapper *f)
-{
-	int pair[2];
-
-	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
-	assert_int_equal(driver_ask(&f->driver, VU_SET_BACKEND_REQ_FD, NULL, 0, &pair[1], 1), 0);
-	fd_close(&pair[1]);
-	f->back = pair[0];
-}
-
 static struct mapper *negotiated(void **state)
 {
 	struct mapper *f = *state;
 
 	driver_negotiate(&f->driver, UINT64_MAX);
 	assert_int_equal(driver_mem_table(&f->driver), 0);
-	give_back_channel(f);
+	f->back = driver_give_back_channel(&f->driver);
 	return f;
 }
 
@@ -284,7 +274,7 @@ static void without_a_back_channel_nobody_is_asked(void **state)
 
 	driver_negotiate(&f->driver, UINT64_MAX);
 	assert_int_equal(backend_shmem_map(&f->backend, &first, f->fd, &e), -ENOTCONN);
-	give_back_channel(f);
+	f->back = driver_give_back_channel(&f->driver);
 	fd_close(&f->driver.sock);
 	driver_settle(&f->driver);
 	assert_int_equal(backend_shmem_map(&f->backend, &first, f->fd, &e), -ENOTSUP);
@@ -340,7 +330,7 @@ static void nonsense_for_an_answer_closes_the_back_channel(void **state)
 		assert_int_equal(backend_shmem_map(&f->backend, &first, f->fd, &e), -EPROTO);
 		assert_int_equal(f->backend.back.sock, -1);
 		fd_close(&f->back);
-		give_back_channel(f);
+		f->back = driver_give_back_channel(&f->driver);
 	}
 	put_answer(f, VU_BACKEND_SHMEM_MAP, 0x5, 8, 0);
 	assert_int_equal(backend_shmem_map(&f->backend, &first, f->fd, &e), 0);
@@ -354,7 +344,7 @@ static void a_back_channel_is_forgotten_for_the_next(void **state)
 	int old = dup(f->backend.back.sock), peer = f->back;
 	struct epoll_event event;
 
-	give_back_channel(f);
+	f->back = driver_give_back_channel(&f->driver);
 	assert_int_equal(send(peer, "x", 1, 0), 1);
 	assert_int_equal(epoll_wait(f->backend.back_wait, &event, 1, 0), 0);
 	put_answer(f, VU_BACKEND_SHMEM_MAP, 0x5, 8, 0);

@@ -45,10 +45,18 @@ struct pmem {
 	struct ring_chain chain;
 };
 
-static uint32_t fail(struct pmem *p, const char *why)
+/* A failure is said once; the guest hears of each. */
+static uint32_t flush(struct pmem *p)
 {
-	if (misuse_first(&p->failed))
-		log_error("%s: flush: %s", p->file, why);
+	if (!p->readonly && fdatasync(p->fd) == 0)
+		return FLUSHED;
+	if (misuse_first(&p->failed)) {
+		if (p->readonly)
+			log_info("%s is readonly: what the guest writes is not kept, its flushes fail",
+				 p->file);
+		else
+			log_error("%s: flush: %s", p->file, strerror(errno));
+	}
 	return FAILED;
 }
 
@@ -59,9 +67,7 @@ static uint32_t execute(struct pmem *p)
 	if (ring_chain_read(&p->chain, 0, &req, sizeof(req)) < sizeof(req) ||
 	    le32toh(req.type) != VIRTIO_PMEM_REQ_TYPE_FLUSH)
 		return FAILED;
-	if (p->readonly)
-		return fail(p, "the file is served readonly: what the guest writes is not kept");
-	return fdatasync(p->fd) < 0 ? fail(p, strerror(errno)) : FLUSHED;
+	return flush(p);
 }
 
 static bool handle_queue(void *arg, struct backend_queue *q)
