@@ -119,7 +119,7 @@ static bool dispatch(struct backend *b, struct vu_msg *m)
 	vu_msg_close_fds(m);
 	replies = m->header.request < VU_REQUEST_END && vu_msg_types[m->header.request].replies;
 	if (verdict == BACKEND_REFUSED) {
-		err_prefix(&e, 0, "%s", vu_request_name(m->header.request));
+		err_prefix(&e, 0, "%s: ", vu_request_name(m->header.request));
 		if (misuse_first(&b->refused))
 			log_warn("%s: refused: %s", b->dev.name, e.msg);
 	}

@@ -118,7 +118,7 @@ int backend_queue_start(struct backend_queue *q, struct err *e)
 	r = ring_start(&q->ring, &b->map, b->acked, q->size, q->base, parts[0], parts[1],
 		       parts[2], e);
 	if (r)
-		return err_prefix(e, r, "queue %u", q->index);
+		return err_prefix(e, r, "queue %u: ", q->index);
 	q->started = true;
 	backend_queue_call_resumed(q);
 	backend_queue_update(q);
