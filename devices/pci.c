@@ -508,7 +508,7 @@ int pci_dev_add(struct pci_bus *b, struct pci_dev *d, struct err *e)
 			       PCI_SLOTS - 1);
 	r = intx_connect(&b->intx[slot % PCI_INTX_LINES], e);
 	if (r)
-		return err_prefix(e, r, "%s", d->name);
+		return err_prefix(e, r, "%s: ", d->name);
 
 	/* On the bus first: a device's own BARs must not meet either. */
 	for (unsigned i = 0; i < PCI_BARS; i++)
