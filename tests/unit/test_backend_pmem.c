@@ -208,6 +208,7 @@ static uint32_t ask(struct fixture *f, uint32_t type, uint32_t len)
 
 static void the_file_is_mapped_before_the_queue_runs(void **state)
 {
+	const struct vu_mmap want = { .flags = VU_SHMEM_RW, .len = SIZE };
 	struct fixture *f = negotiated(state, "");
 	struct stat st;
 
@@ -215,8 +216,7 @@ static void the_file_is_mapped_before_the_queue_runs(void **state)
 	assert_int_equal(f->front.maps, 0);
 	driver_start_queue(&f->driver, 0, 16);
 	assert_int_equal(f->front.maps, 1);
-	assert_memory_equal(&f->front.last, &((struct vu_mmap){ .flags = VU_SHMEM_RW, .len = SIZE }),
-			    sizeof(f->front.last));
+	assert_memory_equal(&f->front.last, &want, sizeof(want));
 	assert_int_equal(fstat(f->file, &st), 0);
 	assert_true(f->front.object == st.st_ino);
 	assert_int_equal(f->front.access_mode, O_RDWR);
