@@ -64,28 +64,42 @@ def make_disk(t, name="disk.img", image=DISK):
     return disk
 
 
+def pmem_daemon(t, image, keys=""):
+    """Our own for persistent memory, of which a test may have several; the socket."""
+    return t.own_backend("pmem", f"--file={image}{keys}", socket=t.dir / f"pmem{len(t.processes)}.sock")
+
+
+def device_option(daemon, socket, transport=None):
+    """--vhost-user of a disk; a socket alone is a disk's, too."""
+    kind = "pmem" if daemon.startswith("pmem") else "blk" if transport else ""
+    return (f"{kind},socket={socket}" if kind else str(socket)) + (f",transport={transport}" if transport else "")
+
+
 class Guest:
-    """A disk, the daemon that serves it, and minivmm; run it or talk to it. quiet: the kernel tells of errors only."""
+    """A disk, the daemon that serves it, and minivmm; run it or talk to it. quiet: the kernel tells of errors only;
+    words: more of the kernel's command line."""
 
     def __init__(self, t, kernel="tiny", cpus=1, options=(), verbs="verify write=4M sync poweroff",
-                 daemon="storage", cmdline=True, disk=None, quiet=True, machine=None, transport=None):
+                 daemon="storage", cmdline=True, disk=None, quiet=True, machine=None, transport=None, words=""):
         self.t = t
         resource, image, initrd, usual = KERNELS[kernel]
         directory = t.resource(resource)
         self.disk = disk or make_disk(t)
         self.socket = {"storage": lambda: t.storage_daemon(self.disk),
-                       "own": lambda: t.own_backend("blk", f"--blk-file={self.disk}")}[daemon]()
+                       "own": lambda: t.own_backend("blk", f"--blk-file={self.disk}"),
+                       "pmem": lambda: pmem_daemon(t, self.disk),
+                       "pmem-readonly": lambda: pmem_daemon(t, self.disk, ",readonly")}[daemon]()
         self.daemon = t.processes[-1]
         self.report = t.dir / "boot-report"
-        device = f"blk,socket={self.socket},transport={transport}" if transport else self.socket
-        self.command = [t.minivmm, "--mem-backend=shm", "--vhost-user", device, "--kernel", directory / image,
+        self.command = [t.minivmm, "--mem-backend=shm", "--kernel", directory / image, "--vhost-user",
+                        device_option(daemon, self.socket, transport),
                         "--boot-report", self.report, *(["--machine", machine] if machine else usual)]
         if initrd:
             self.command += ["--initrd", directory / initrd]
         if cpus != 1:
             self.command += ["--cpus", cpus]
         if cmdline:
-            self.command += ["--append", f"{QUIET if quiet else ''}-- {verbs}"]
+            self.command += ["--append", f"{QUIET if quiet else ''}{words}-- {verbs}"]
         self.command += options
         self.process = None
 
@@ -161,4 +175,4 @@ def resize_shm(size):
     return stat.f_blocks * stat.f_frsize
 
 
-__all__ = ["Guest", "Process", "boot", "check_booted", "check_disk", "make_disk", "need_shm", "needs_of", "resize_shm", "slots"]
+__all__ = ["Guest", "Process", "boot", "check_booted", "check_disk", "make_disk", "need_shm", "needs_of", "pmem_daemon", "resize_shm", "slots"]

@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Persistent memory: a file that a daemon maps into the guest, as its root file system without a page cache of its own."""
+import hashlib
+import re
+import signal
+
+import guest
+from guest import FAILED, UP
+from harness import test
+
+KERNEL = "tiny-acpi"
+NEEDS = guest.needs_of(KERNEL)
+TAGS = ["boot", "shmem", "pmem"]
+ROOT = "root=/dev/pmem0 rootflags=dax "
+WINDOW = "0x4000000000"     # where the first 64-bit BAR is
+
+
+def machine(t, **arguments):
+    return guest.Guest(t, kernel=KERNEL, words=arguments.pop("words", ROOT),
+                       daemon=arguments.pop("daemon", "pmem"), **arguments)
+
+
+def digest(path):
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@test(tags=TAGS, needs=NEEDS, timeout=150,
+      cases={f"{transport}.{cpus}cpu": {"transport": transport, "cpus": cpus}
+             for transport in ("pci", "mmio") for cpus in (1, 4)})
+def root(t, transport, cpus):
+    ended = machine(t, transport=transport, cpus=cpus,
+                    verbs="cat=/proc/mounts verify write=4M sync check-written=4M poweroff").run()
+    assert re.search(r"/dev/root / ext4 rw,\S*dax=always", ended.console), "the root is not mounted with dax"
+    guest.check_booted(t, ended)
+
+
+@test(tags=TAGS, needs=NEEDS, timeout=200, cases={"pci": {"transport": "pci"}, "mmio": {"transport": "mmio"}})
+def reboot_mounts_it_again(t, transport):
+    ended = machine(t, transport=transport, verbs="reboot-once verify write=4M sync poweroff").run(150)
+    assert ended.console.count(UP) == 2, "the guest did not start twice"
+    guest.check_booted(t, ended)
+
+
+@test(tags=TAGS, needs=NEEDS, timeout=150, cases={"pci": {"transport": "pci"}, "mmio": {"transport": "mmio"}})
+def readonly_root_is_left_alone(t, transport):
+    vm = machine(t, transport=transport, daemon="pmem-readonly", words=ROOT + "ro ", verbs="verify poweroff")
+    before = digest(vm.disk)
+    ended = vm.run()
+    assert ended.code == 0 and FAILED not in ended.console
+    ended.said("verify")
+    assert digest(vm.disk) == before, "the guest changed a readonly image"
+
+
+@test(tags=[*TAGS, "hostile"], needs=NEEDS, timeout=150)
+def a_readonly_image_cannot_be_written_by_any_address(t):
+    """Neither past the driver nor by it: the guest has its own copy then, and is told that it does not last."""
+    image = guest.make_disk(t, "image.img")
+    socket = guest.pmem_daemon(t, image, ",readonly")
+    before = digest(image)
+    zeros = "head -c 4194304 /dev/zero >/tmp/zeros; head -c 4194304 /dev/pmem0 | cmp - /tmp/zeros"
+    verbs = (f'"exec=/bin/sh,-c,! ({zeros})" drop-caches wipe={WINDOW},4M "exec=/bin/sh,-c,{zeros}" '
+             '"exec=/bin/sh,-c,! dd if=/dev/zero of=/dev/pmem0 bs=1M count=8 conv=fsync"')
+    vm = guest.Guest(t, kernel=KERNEL, verbs=f"verify {verbs} write=4M sync poweroff")
+    vm.command += ["--vhost-user", f"pmem,socket={socket}"]
+    guest.check_booted(t, vm.run())
+    assert digest(image) == before, "the guest changed a readonly image"
+
+
+def resident(pid, path):
+    """Kibibytes of path that pid has mapped: all of them, and its share of them."""
+    rss = pss = 0
+    with open(f"/proc/{pid}/smaps", encoding="utf-8") as smaps:
+        here = False
+        for line in smaps:
+            words = line.split()
+            if "-" in words[0] and ":" not in words[0]:
+                here = words[-1] == str(path)
+            elif here and words[0] == "Rss:":
+                rss += int(words[1])
+            elif here and words[0] == "Pss:":
+                pss += int(words[1])
+    return rss, pss
+
+
+@test(tags=[*TAGS, "memory"], needs=NEEDS, timeout=250)
+def two_guests_have_one_copy_of_an_image(t):
+    disk = guest.make_disk(t)
+    vms = [machine(t, daemon="pmem-readonly", disk=disk, words=ROOT + "ro ", verbs="verify echo=read sleep-forever")
+           for _ in range(2)]
+    for vm in vms:
+        vm.start()
+        vm.process.expect("minivmm-init: echo: read", guest.SECONDS)
+    for vm in vms:
+        rss, pss = resident(vm.process.pid, disk)
+        assert rss > 5 << 10, f"the guest has only {rss} KiB of the image, and read more"
+        assert pss < rss * 0.6, f"of {rss} KiB of the image {pss} count for one guest: they are not shared"
+    for vm in vms:
+        vm.process.signal(signal.SIGTERM)
+        vm.process.wait(30)
