@@ -5,6 +5,8 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "base/clock.h"
+
 static int set_slot(const struct guest_window *w, uint64_t gpa, uint64_t size)
 {
 	const struct machine *m = w->machine;
@@ -33,6 +35,29 @@ static void move_run(void *arg)
 			 w->name, w->wanted, strerror(-r));
 }
 
+static int repair(struct guest_window *w, struct err *e)
+{
+	int r = window_repair(&w->window, e);
+
+	if (r < 0)
+		return err_prefix(e, r, "device %s: ", w->name);
+	if (r > 0 && misuse_first(&w->repaired))
+		log_warn("device %s: an object was cut short under its mapping; the guest reads "
+			 "zeros there", w->name);
+	return r;
+}
+
+static void look(void *arg)
+{
+	struct guest_window *w = arg;
+	struct err e;
+
+	if (repair(w, &e) < 0 && misuse_first(&w->refused))
+		log_warn("%s", e.msg);
+	if (w->window.count)
+		guest_window_mapped(w);
+}
+
 int guest_window_init(struct guest_window *w, struct machine *m, const char *name, uint64_t size,
 		      struct err *e)
 {
@@ -48,6 +73,7 @@ int guest_window_init(struct guest_window *w, struct machine *m, const char *nam
 	w->window.gpa = GUEST_WINDOW_NOWHERE;
 	w->machine = m;
 	w->move = (struct loop_job){ .run = move_run, .arg = w };
+	w->look = (struct loop_timer){ .expired = look, .arg = w };
 	w->next = m->windows;
 	m->windows = w;
 	return 0;
@@ -63,6 +89,7 @@ void guest_window_fini(struct guest_window *w)
 		;
 	*p = w->next;
 	loop_cancel(w->machine->loop, &w->move);
+	loop_timer_cancel(w->machine->loop, &w->look);
 	w->wanted = GUEST_WINDOW_NOWHERE;
 	move_run(w);
 	window_fini(&w->window);
@@ -76,18 +103,22 @@ void guest_window_move(struct guest_window *w, uint64_t gpa)
 		machine_run_in_loop(w->machine, &w->move);
 }
 
+void guest_window_mapped(struct guest_window *w)
+{
+	if (!w->look.at)
+		loop_timer_set(w->machine->loop, &w->look,
+			       clock_ns() + MS_TO_NS(GUEST_WINDOW_LOOK_MS));
+}
+
 int guest_windows_repair(struct machine *m, struct err *e)
 {
 	int sum = 0;
 
 	for (struct guest_window *w = m->windows; w; w = w->next) {
-		int r = window_repair(&w->window, e);
+		int r = repair(w, e);
 
 		if (r < 0)
-			return err_prefix(e, r, "device %s: ", w->name);
-		if (r > 0 && misuse_first(&w->repaired))
-			log_warn("device %s: an object was cut short under its mapping; the guest "
-				 "reads zeros there", w->name);
+			return r;
 		sum += r;
 	}
 	return sum;

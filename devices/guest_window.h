@@ -4,6 +4,11 @@
  * the transport chooses and the guest may move. Moving it is done in the loop, before the vCPU's
  * exit that asked for it ends.
  *
+ * An object that shrank under its mapping stops the guest: KVM_RUN fails with EFAULT only where the
+ * vCPU cannot be interrupted. Elsewhere KVM has the page fetched in the background (asynchronous
+ * page fault), which fails, and tries again for ever inside KVM_RUN. So while something is mapped
+ * the objects' sizes are also looked at by the clock.
+ *
  * Under the device lock.
  */
 #ifndef DEVICES_GUEST_WINDOW_H
@@ -19,12 +24,15 @@
 
 #define GUEST_WINDOW_NOWHERE UINT64_MAX
 
+enum { GUEST_WINDOW_LOOK_MS = 1000 };	/* most that an object which shrank may hold up a vCPU */
+
 struct guest_window {
 	struct mem_window window;	/* window.gpa: where the slot is, or GUEST_WINDOW_NOWHERE */
 	const char *name;		/* borrowed: the device's id */
 	struct machine *machine;	/* NULL: not initialised */
 	uint64_t wanted;		/* where it is to be, or GUEST_WINDOW_NOWHERE */
 	struct loop_job move;
+	struct loop_timer look;		/* at the sizes of what is mapped; set while something is */
 	struct guest_window *next;	/* the machine's list */
 	struct misuse refused;		/* places that the machine did not take */
 	struct misuse repaired;		/* times that objects had shrunk under their mappings */
@@ -38,6 +46,9 @@ int guest_window_init(struct guest_window *w, struct machine *m, const char *nam
 void guest_window_fini(struct guest_window *w);
 /* Any thread. The window is at @gpa, or GUEST_WINDOW_NOWHERE, when the exit ends. */
 void guest_window_move(struct guest_window *w, uint64_t gpa);
+
+/* Loop. Something was mapped: from now on its object is looked at. */
+void guest_window_mapped(struct guest_window *w);
 
 /*
  * Loop, after KVM_RUN failed with EFAULT: looks after every window of @m and covers what objects

@@ -104,7 +104,11 @@ int shmem_map(struct shmem *s, const struct vu_shmem_map *m, int fd, struct err 
 	uint64_t at;
 	int r = place(s, m, &at, e);
 
-	return r ? r : window_map(&s->window.window, at, fd, m->fd_offset, m->len, m->rw, e);
+	if (!r)
+		r = window_map(&s->window.window, at, fd, m->fd_offset, m->len, m->rw, e);
+	if (!r)
+		guest_window_mapped(&s->window);
+	return r;
 }
 
 int shmem_unmap(struct shmem *s, const struct vu_shmem_map *m, struct err *e)

@@ -233,6 +233,37 @@ static void an_object_that_shrinks_is_repaired_once(void **state)
 	assert_int_equal(guest_windows_repair(&f->fake.machine, &f->e), 0);
 }
 
+/* The timer is due. */
+static void look(struct fixture *f)
+{
+	struct loop_timer *t = &f->shmem.window.look;
+
+	assert_true(t->at > 0);
+	loop_timer_cancel(&f->fake.loop, t);
+	t->expired(t->arg);
+}
+
+/* Without an EFAULT, which KVM spares a vCPU that can be interrupted. */
+static void an_object_that_shrinks_is_noticed_by_the_clock(void **state)
+{
+	struct fixture *f = *state;
+
+	init_shmem(f);
+	assert_int_equal(f->shmem.window.look.at, 0);
+	assert_int_equal(map(f, REGION_B, 0, 4 * PAGE), 0);
+	look(f);
+	assert_int_equal(*at(f, REGION_B, PAGE), 'o');
+	assert_int_equal(ftruncate(f->file, PAGE), 0);
+	look(f);
+	assert_int_equal(*at(f, REGION_B, 0), 'o');
+	assert_int_equal(*at(f, REGION_B, PAGE), 0);
+	assert_int_equal(unmap(f, REGION_B, 0, 4 * PAGE), 0);
+	look(f);
+	assert_int_equal(f->shmem.window.look.at, 0);
+	assert_int_equal(map(f, REGION_C, 0, PAGE), 0);
+	assert_true(f->shmem.window.look.at > 0);
+}
+
 /* On PCI */
 
 static const struct fake_slot *slot(struct fixture *f)
@@ -378,6 +409,7 @@ int main(void)
 		CASE(a_mapping_stays_within_its_region),
 		CASE(clear_takes_everything_away),
 		CASE(an_object_that_shrinks_is_repaired_once),
+		CASE(an_object_that_shrinks_is_noticed_by_the_clock),
 		CASE(pci_shows_each_region_by_a_capability),
 		CASE(the_slot_follows_the_bar_before_the_exit_ends),
 		CASE(a_place_the_machine_does_not_take_is_nowhere),
