@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Persistent memory: a file that a daemon maps into the guest, as its root file system without a page cache of its own."""
 import hashlib
+import os
 import re
 import signal
+import subprocess
 
 import guest
 from guest import FAILED, UP
@@ -13,6 +15,8 @@ NEEDS = guest.needs_of(KERNEL)
 TAGS = ["boot", "shmem", "pmem"]
 ROOT = "root=/dev/pmem0 rootflags=dax "
 WINDOW = "0x4000000000"     # where the first 64-bit BAR is
+# In a shell: whether the first 4 MiB are zeros
+ZEROS = "head -c 4194304 /dev/zero >/tmp/zeros; head -c 4194304 /dev/pmem0 | cmp - /tmp/zeros"
 
 
 def machine(t, **arguments):
@@ -58,13 +62,39 @@ def a_readonly_image_cannot_be_written_by_any_address(t):
     image = guest.make_disk(t, "image.img")
     socket = guest.pmem_daemon(t, image, ",readonly")
     before = digest(image)
-    zeros = "head -c 4194304 /dev/zero >/tmp/zeros; head -c 4194304 /dev/pmem0 | cmp - /tmp/zeros"
-    verbs = (f'"exec=/bin/sh,-c,! ({zeros})" drop-caches wipe={WINDOW},4M "exec=/bin/sh,-c,{zeros}" '
+    verbs = (f'"exec=/bin/sh,-c,! ({ZEROS})" drop-caches wipe={WINDOW},4M "exec=/bin/sh,-c,{ZEROS}" '
              '"exec=/bin/sh,-c,! dd if=/dev/zero of=/dev/pmem0 bs=1M count=8 conv=fsync"')
     vm = guest.Guest(t, kernel=KERNEL, verbs=f"verify {verbs} write=4M sync poweroff")
     vm.command += ["--vhost-user", f"pmem,socket={socket}"]
     guest.check_booted(t, vm.run())
     assert digest(image) == before, "the guest changed a readonly image"
+
+
+def kill_the_daemon(daemon, image):
+    daemon.kill()
+
+
+def truncate_the_image(daemon, image):
+    os.truncate(image, 0)
+
+
+@test(tags=[*TAGS, "hostile"], needs=NEEDS, timeout=150,
+      cases={"the-daemon-was-killed": {"take": kill_the_daemon}, "the-image-was-truncated": {"take": truncate_the_image}})
+def reads_zeros_when(t, take):
+    """What was mapped is gone from under the guest: it reads zeros there and runs on."""
+    image = guest.make_disk(t, "image.img")
+    socket = guest.pmem_daemon(t, image)
+    daemon = t.processes[-1]
+    vm = guest.Guest(t, kernel=KERNEL, verbs=f'verify "exec=/bin/sh,-c,! ({ZEROS})" drop-caches read-line '
+                                             f'"exec=/bin/sh,-c,{ZEROS}" write=4M sync poweroff')
+    vm.command += ["--vhost-user", f"pmem,socket={socket}"]
+    vm.start(stdin=subprocess.PIPE)
+    vm.process.expect("minivmm-init: read-line: type a line", guest.SECONDS)
+    take(daemon, image)
+    if take == kill_the_daemon:
+        vm.process.expect("device pmem1", 30)
+    vm.process.send(b"gone\n")
+    guest.check_booted(t, vm.wait())
 
 
 def resident(pid, path):
