@@ -52,7 +52,7 @@ static void look(void *arg)
 	struct guest_window *w = arg;
 	struct err e;
 
-	if (repair(w, &e) < 0 && misuse_first(&w->refused))
+	if (repair(w, &e) < 0 && misuse_first(&w->repaired))
 		log_warn("%s", e.msg);
 	if (w->window.count)
 		guest_window_mapped(w);
