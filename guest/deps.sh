@@ -19,6 +19,9 @@ deps_of()
 	guest)
 		echo gcc libc6-dev busybox-static e2fsprogs cpio gzip xz-utils kmod
 		;;
+	erofs)
+		echo erofs-utils
+		;;
 	disk)
 		# has qemu-storage-daemon
 		echo qemu-system-common
@@ -31,7 +34,7 @@ deps_of()
 		echo qemu-system-x86 python3 busybox-static cpio gzip xz-utils kmod
 		;;
 	*)
-		echo "deps.sh: no purpose '$1' (build, kernel, guest, disk, test, lab)" >&2
+		echo "deps.sh: no purpose '$1' (build, kernel, guest, erofs, disk, test, lab)" >&2
 		return 1
 		;;
 	esac

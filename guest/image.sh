@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# Makes a root disk, ext4: our init, BusyBox, and /data with known files and their hashes. No mount,
+# Makes a root disk, ext4 or EROFS: our init, BusyBox, and /data with known files and their hashes. No mount,
 # no root; the same bytes each time. Everything is laid out here, so that the guest writes nothing
 # in the background.
 set -eu
@@ -12,7 +12,8 @@ usage()
 	cat >&2 <<'END'
 usage: image.sh [OUT [SIZE]]
   OUT   a copy for a guest to write to; without it the image is in the cache, not to be written
-  SIZE  as mke2fs takes it, 256M unless given
+  SIZE  as mke2fs takes it, 256M unless given; or "erofs": an EROFS instead, read-only and of just
+        the size it needs, in whole 2 MiB
 Prints its path.
 END
 	exit 2
@@ -49,17 +50,34 @@ make_root()
 	find "$1" -exec touch -h -d @1704067200 {} +
 }
 
-make_image()
+make_ext4()
 {
 	hash_seed=6d696e69-766d-4d00-8000-000000000002
-	mkdir "$tmp/out"
-	make_root "$tmp/root"
 	# of a file that is not there mke2fs would say that it creates it
 	: >"$tmp/out/disk.img"
 	E2FSPROGS_FAKE_TIME=1704067200 mke2fs -q -t ext4 -F -b 4096 -N 2048 -m 0 -L minivmm \
 		-U 6d696e69-766d-4d00-8000-000000000001 -d "$tmp/root" \
 		-E "lazy_itable_init=0,lazy_journal_init=0,root_owner=0:0,hash_seed=$hash_seed" \
 		"$tmp/out/disk.img" "$size"
+}
+
+# Neither compressed nor with data beside inodes: a guest can map all of its files
+make_erofs()
+{
+	mkfs.erofs --quiet --all-root -T 1704067200 -U 6d696e69-766d-4d00-8000-000000000001 \
+		-E noinline_data "$tmp/out/disk.img" "$tmp/root"
+	truncate -s %2M "$tmp/out/disk.img"
+}
+
+make_image()
+{
+	mkdir "$tmp/out"
+	make_root "$tmp/root"
+	if [ "$size" = erofs ]; then
+		make_erofs
+	else
+		make_ext4
+	fi
 	publish "$tmp/out" "$out"
 }
 
@@ -71,6 +89,7 @@ size=${2:-256M}
 
 PATH=$PATH:/usr/sbin:/sbin
 command -v mke2fs >/dev/null || need guest
+[ "$size" != erofs ] || command -v mkfs.erofs >/dev/null || need erofs
 mkdir -p "$cache/image"
 tmp=$(mktemp -d "$cache/tmp.XXXXXX")
 trap 'rm -rf "$tmp"' EXIT

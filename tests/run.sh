@@ -11,5 +11,5 @@ set -eu
 cd "$(dirname "$0")/.."
 . guest/deps.sh
 
-need build guest disk test lab
+need build guest erofs disk test lab
 exec python3 -B tests/runner "$@"

@@ -12,6 +12,7 @@ from harness import test
 
 KERNEL = "tiny-acpi"
 NEEDS = guest.needs_of(KERNEL)
+EROFS = "image:erofs"
 TAGS = ["boot", "shmem", "pmem"]
 ROOT = "root=/dev/pmem0 rootflags=dax "
 WINDOW = "0x4000000000"     # where the first 64-bit BAR is
@@ -46,12 +47,17 @@ def reboot_mounts_it_again(t, transport):
     guest.check_booted(t, ended)
 
 
-@test(tags=TAGS, needs=NEEDS, timeout=150, cases={"pci": {"transport": "pci"}, "mmio": {"transport": "mmio"}})
-def readonly_root_is_left_alone(t, transport):
-    vm = machine(t, transport=transport, daemon="pmem-readonly", words=ROOT + "ro ", verbs="verify poweroff")
+@test(tags=TAGS, needs=[*NEEDS, EROFS], timeout=150, cases={
+    "pci.ext4": {"transport": "pci", "image": guest.DISK}, "mmio.ext4": {"transport": "mmio", "image": guest.DISK},
+    "pci.erofs": {"transport": "pci", "image": EROFS}, "mmio.erofs": {"transport": "mmio", "image": EROFS}})
+def readonly_root_is_left_alone(t, transport, image):
+    kind = "erofs" if image == EROFS else "ext4"
+    vm = machine(t, transport=transport, daemon="pmem-readonly", words=f"{ROOT}ro rootfstype={kind} ",
+                 disk=guest.make_disk(t, image=image), verbs="cat=/proc/mounts verify poweroff")
     before = digest(vm.disk)
     ended = vm.run()
     assert ended.code == 0 and FAILED not in ended.console
+    assert re.search(rf"/dev/root / {kind} ro,\S*dax=always", ended.console), "the root is not mounted with dax"
     ended.said("verify")
     assert digest(vm.disk) == before, "the guest changed a readonly image"
 
