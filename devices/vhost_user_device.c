@@ -405,6 +405,7 @@ int vhost_user_device_connect(struct vhost_user_device *dev, int *sock, struct e
 		.config_size = dev->type->config == VU_CONFIG_REGION ? 0 :
 			       (unsigned)dev->options->config_size,
 		.required = dev->type->required,
+		.quirk = dev->options->quirk,
 	};
 
 	return vu_frontend_init(&dev->frontend, dev->machine->loop, dev->machine->mem, sock,

@@ -47,6 +47,7 @@ const struct keyval vhost_user_keys[] = {
 	NUMBER("config_size", config_size, 1, VIRTIO_CONFIG_MAX, "the same as config-size"),
 	{ .key = "shmem-max", .type = KEYVAL_SIZE, .offset = FIELD(shmem_max),
 	  .help = "most that the daemon's shared memory regions may have; 64G" },
+	STRING("quirk", quirk_word, "in what the daemon is not what the specification says; see the manual"),
 	REFUSED("chardev", "there are no chardevs here: write the path of its socket, socket=PATH"),
 	REFUSED("bootindex", "the kernel is given by --kernel, no device is booted from"),
 	REFUSED("server", "minivmm connects to the daemon, it does not listen: start the daemon with a"
@@ -178,6 +179,17 @@ static int check_id(const char *id, struct err *e)
 	return 0;
 }
 
+static int find_quirk(struct vhost_user_options *o, struct err *e)
+{
+	char known[128];
+
+	o->quirk = o->quirk_word ? vu_quirk_named(o->quirk_word) : NULL;
+	if (o->quirk || !o->quirk_word)
+		return 0;
+	return err_set(e, -EINVAL, OPTION ": quirk: %s is not known; known: %s", o->quirk_word,
+		       vu_quirk_list(known, sizeof(known)));
+}
+
 static int check_queues(const struct vhost_user_options *o, struct err *e)
 {
 	const struct vu_device_type *t = o->type;
@@ -228,6 +240,8 @@ int vhost_user_options_parse(struct vhost_user_options *o, const char *text, str
 		r = check_socket(o, e);
 	if (!r)
 		r = check_id(o->id, e);
+	if (!r)
+		r = find_quirk(o, e);
 	if (!r)
 		r = apply_type(o, e);
 	if (!r)

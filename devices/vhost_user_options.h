@@ -14,6 +14,7 @@
 #include "base/err.h"
 #include "base/keyval.h"
 #include "devices/device_types.h"
+#include "vhost/quirk.h"
 
 enum { VHOST_USER_ID_MAX = 31 };
 
@@ -24,6 +25,8 @@ struct vhost_user_options {
 	const struct vu_device_type *type;
 	char *socket;			/* path, or NULL when fd_given; owned */
 	uint64_t fd;			/* of a connected socket that we inherited */
+	char *quirk_word;		/* as written, NULL: none; owned */
+	const struct vu_quirk *quirk;	/* that the daemon has; NULL: none */
 	char *id;			/* NULL: the type's name and `number`; owned */
 	uint64_t queues, queue_size, config_size, virtio_id;
 	uint64_t shmem_max;		/* bytes of all shared memory regions together */

@@ -38,6 +38,7 @@
 #include "base/loop.h"
 #include "memory/guest_mem.h"
 #include "vhost/proto.h"
+#include "vhost/quirk.h"
 #include "vhost/wire.h"
 
 enum vu_state { VU_CONNECTING, VU_READY, VU_STARTING, VU_RUNNING, VU_STOPPING, VU_GONE, VU_STATES };
@@ -115,6 +116,7 @@ struct vu_frontend_params {
 	const char *socket;		/* what the user wrote, for messages; borrowed */
 	unsigned config_size;		/* bytes to GET_CONFIG; 0: none, CONFIG not required */
 	uint64_t required;		/* protocol features without which the device cannot work */
+	const struct vu_quirk *quirk;	/* that the daemon has; NULL: none */
 	unsigned deadline_ms;		/* of every wait; 0: VU_DEADLINE_MS */
 };
 
@@ -128,7 +130,8 @@ struct vu_frontend {
 
 	uint64_t features;		/* virtio features offered, without those of VU_F_HIDDEN */
 	uint64_t acked;			/* by the guest */
-	uint64_t protocol_offered, protocol;	/* offered; acked = offered and implemented */
+	/* What was offered, bit for bit; what is acked of it, in the specification's bits. */
+	uint64_t protocol_offered, protocol;
 	bool has_protocol;		/* bit 30 was offered */
 	unsigned queues_max;		/* GET_QUEUE_NUM; without MQ UINT_MAX = unknown */
 	uint64_t slots_max;		/* memory regions the daemon takes */
@@ -184,7 +187,7 @@ struct vu_frontend {
 	unsigned discarded;		/* reads thrown away since the connection was lost */
 	struct loop_job notice;		/* delivers ops calls outside the caller's stack */
 	unsigned notices;		/* mask of what is to be told */
-	char why[384];
+	char why[448];
 	bool daemon_dead;
 };
 

@@ -47,13 +47,20 @@ static int check_required(const struct vu_frontend *f, struct err *e)
 {
 	uint64_t required = f->params.required |
 			    (f->params.config_size ? BIT64(VU_PF_CONFIG) : 0);
+	uint64_t missing = required & ~f->protocol;
+	const struct vu_quirk *q = vu_quirk_to_get(missing, f->protocol_offered);
 	char names[VU_NAMES];
 
-	if (!(required & ~f->protocol))
+	if (!missing)
 		return 0;
+	feature_names(missing, names);
+	if (q)
+		return err_set(e, -EPROTO, "the daemon does not offer the protocol feature this "
+			       "device cannot work without (%s), but bit %u, by which %s mean it; "
+			       "if it is one of those, add quirk=%s", names, q->bit, q->who,
+			       q->name);
 	return err_set(e, -EPROTO, "the daemon does not offer the protocol features this device "
-		       "cannot work without (%s); use another daemon or device type",
-		       feature_names(required & ~f->protocol, names));
+		       "cannot work without (%s); use another daemon or device type", names);
 }
 
 static int got_protocol_features(struct vu_frontend *f, const struct vu_pending *p,
@@ -63,7 +70,8 @@ static int got_protocol_features(struct vu_frontend *f, const struct vu_pending 
 
 	(void)p;
 	f->protocol_offered = m->payload.u64;
-	f->protocol = vu_features_ack(f->protocol_offered & ~withheld);
+	f->protocol = vu_features_ack(vu_quirk_read(f->params.quirk, f->protocol_offered) &
+				      ~withheld);
 	return check_required(f, e);
 }
 
@@ -84,7 +92,7 @@ static int fill_set_protocol(struct vu_frontend *f, unsigned ring, struct vu_msg
 	(void)ring;
 	(void)e;
 	m->header.size = sizeof(m->payload.u64);
-	m->payload.u64 = f->protocol;
+	m->payload.u64 = vu_quirk_write(f->params.quirk, f->protocol_offered, f->protocol);
 	return f->has_protocol;
 }
 

@@ -83,6 +83,12 @@ def check_features():
         says(name, told.get(name), f"never acked: {why[0]}" if why else "implemented")
         if bool(why) == bool(ctable.field(row, "frontend")):
             faults.append(f"{name}: vhost/proto.c has it as implemented and has a reason against it, or neither")
+    told = page.tags("VHOST-USER", "Quirks")
+    quirks = {ctable.strings(row)[0]: ctable.strings(row)[-1] for row in ctable.rows("vhost/quirk.c", "vu_quirks")
+              if ctable.strings(row)}
+    same("quirk", quirks, told)
+    for name, who in quirks.items():
+        says(name, told.get(name), who)
     told = page.tags("VHOST-USER", "Features that a guest is offered")
     features = {ctable.strings(row)[0]: row for row in
                 ctable.rows("devices/device_types.c", "virtio_transport_features") if ctable.strings(row)}

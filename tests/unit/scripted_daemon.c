@@ -347,6 +347,8 @@ static void judge(struct scripted_daemon *d, const struct vu_msg *m)
 	    vu_msg_check_request(m, vu_msg_types, VU_REQUEST_END, &d->illegal) < 0)
 		return;
 	gate = vu_msg_types[m->header.request].feature;
+	if (gate == VU_PF_SHMEM && d->shmem_bit)
+		gate = (int8_t)d->shmem_bit;
 	if (gate >= 0 && !(d->protocol_acked & BIT64(gate)))
 		err_set(&d->illegal, -EPROTO, "%s without its protocol feature", name);
 	if (m->header.flags & VU_FLAG_NEED_REPLY && !acked(d, VU_PF_REPLY_ACK))

@@ -61,6 +61,7 @@ struct scripted_seen {
 struct scripted_daemon {
 	/* What it is; good defaults, to be changed by the test before the loop runs. */
 	uint64_t features, protocol;	/* offered */
+	uint8_t shmem_bit;		/* the protocol feature that it has for SHMEM; 0: its own */
 	uint64_t queues, slots;
 	uint8_t config[VU_CONFIG_MAX];
 	struct vu_shmem_config shmem;	/* answer of GET_SHMEM_CONFIG */

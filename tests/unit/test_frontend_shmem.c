@@ -85,6 +85,76 @@ static void regions_are_asked_for_only_where_they_can_be_mapped(void **state)
 	}
 }
 
+/* A daemon of that offer, on which the device depends or not, that has the quirk or not. */
+static struct owner *connect_on_bit_21(void **state, uint64_t offer, bool required, bool quirk)
+{
+	struct owner *f;
+
+	owner_teardown(state);
+	owner_setup(state);
+	f = *state;
+	f->params.required = required ? BIT64(VU_PF_SHMEM) : 0;
+	f->params.quirk = quirk ? vu_quirk_named("shmem-bit-21") : NULL;
+	shmem_connect(state);
+	f->daemon.protocol = offer;
+	f->daemon.shmem_bit = offer & BIT64(VU_PF_SHMEM) ? 0 : 21;
+	return f;
+}
+
+#define WITHOUT (SHMEM & ~BIT64(VU_PF_SHMEM))
+
+static void a_daemon_with_the_quirk_has_its_regions_on_bit_21(void **state)
+{
+	static const struct {
+		uint64_t offer;
+		bool quirk;
+		uint64_t acked;		/* of bits 21 and 22 */
+	} cases[] = {
+		{ WITHOUT | BIT64(21), true, BIT64(21) }, { WITHOUT | BIT64(21), false, 0 },
+		/* The daemon has been mended. */
+		{ WITHOUT | BIT64(21) | BIT64(22), true, BIT64(22) },
+		{ WITHOUT | BIT64(22), true, BIT64(22) },
+		{ WITHOUT, true, 0 },
+		/* What SHMEM needs it needs there, too. */
+		{ (WITHOUT & ~BIT64(VU_PF_BACKEND_SEND_FD)) | BIT64(21), true, 0 },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct owner *f = connect_on_bit_21(state, cases[i].offer, false, cases[i].quirk);
+
+		owner_connected(f);
+		assert_true((f->daemon.protocol_acked & (BIT64(21) | BIT64(22))) == cases[i].acked);
+		assert_true(!(f->daemon.protocol_acked & ~cases[i].offer));
+		assert_true(f->frontend.shmem[REGION] == (cases[i].acked ? PAGES * PAGE : 0));
+		assert_int_equal(shmem_map(f, 0), !cases[i].acked);
+		assert_int_equal(f->n_mapped, !!cases[i].acked);
+		owner_assert_legal(f);
+	}
+}
+
+static void a_device_that_needs_its_regions_says_that_the_quirk_may_help(void **state)
+{
+	static const struct {
+		uint64_t offer;
+		bool quirk, helps;
+	} cases[] = {
+		{ WITHOUT | BIT64(21), false, true }, { WITHOUT, false, false },
+		{ WITHOUT, true, false },
+		{ (WITHOUT & ~BIT64(VU_PF_BACKEND_REQ)) | BIT64(21), false, false },
+		{ (WITHOUT & ~BIT64(VU_PF_BACKEND_REQ)) | BIT64(21), true, false },
+		{ (SHMEM & ~BIT64(VU_PF_BACKEND_REQ)) | BIT64(21), false, false },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct owner *f = connect_on_bit_21(state, cases[i].offer, true, cases[i].quirk);
+
+		owner_assert_lost(f, cases[i].helps ? "(SHMEM), but bit 21, by which daemons" :
+				  "(SHMEM); use another daemon");
+		assert_int_equal(!!strstr(f->why, "add quirk=shmem-bit-21"), cases[i].helps);
+	}
+	owner_connected(connect_on_bit_21(state, WITHOUT | BIT64(21), true, true));
+}
+
 static void regions_that_cannot_be_are_refused_by_name(void **state)
 {
 	static const struct {
@@ -308,6 +378,8 @@ int main(void)
 		TEST(regions_are_known_when_the_device_is_ready),
 		TEST(any_number_of_regions_is_taken),
 		TEST(regions_are_asked_for_only_where_they_can_be_mapped),
+		TEST(a_daemon_with_the_quirk_has_its_regions_on_bit_21),
+		TEST(a_device_that_needs_its_regions_says_that_the_quirk_may_help),
 		TEST(regions_that_cannot_be_are_refused_by_name),
 		TEST(a_mapping_is_made_and_then_answered),
 		TEST(what_has_no_flag_is_mapped_read_only),

@@ -226,6 +226,17 @@ static void a_name_has_letters_that_fit_a_message(void **state)
 	assert_string_equal(parsed("blk.sock,id=disk-0_a.b")->id, "disk-0_a.b");
 }
 
+static void a_quirk_of_the_daemon_is_one_that_is_known(void **state)
+{
+	(void)state;
+	assert_null(parsed("pmem,socket=s")->quirk);
+	assert_string_equal(parsed("pmem,socket=s,quirk=shmem-bit-21")->quirk->name, "shmem-bit-21");
+	assert_string_equal(parsed("blk.sock,quirk=shmem-bit-21")->quirk->name, "shmem-bit-21");
+	refused("pmem,socket=s,quirk=", "quirk");
+	refused("pmem,socket=s,quirk=shmem", "quirk: shmem is not known; known: shmem-bit-21");
+	refused("pmem,socket=s,quirk", "quirk");
+}
+
 static void two_devices_have_neither_one_name_nor_one_socket(void **state)
 {
 	static const struct { const char *one, *other, *part; } rows[] = {
@@ -270,6 +281,7 @@ int main(void)
 					  teardown),
 		cmocka_unit_test_teardown(an_unknown_key_names_the_known_ones, teardown),
 		cmocka_unit_test_teardown(a_name_has_letters_that_fit_a_message, teardown),
+		cmocka_unit_test_teardown(a_quirk_of_the_daemon_is_one_that_is_known, teardown),
 		cmocka_unit_test(two_devices_have_neither_one_name_nor_one_socket),
 	};
 
