@@ -5,7 +5,7 @@ from tree import files, finish, read
 
 COLUMNS, LINES = 100, 600
 STRING_COLUMNS = 132     # a message stays whole, so that it can be searched for
-TEXT = {".c", ".h", ".S", ".py", ".sh", ".md", ".build", ".1", ".yml"}
+TEXT = {".c", ".h", ".S", ".py", ".sh", ".md", ".build", ".1", ".yml", ".rs", ".toml"}
 faults = []
 for path in files():
     text = read(path)

@@ -5,7 +5,7 @@ import re
 
 from tree import files, finish, read
 
-SUFFIXES = {".c", ".h", ".py", ".sh", ".S", ".build", ".1", ".config", ".lds"}
+SUFFIXES = {".c", ".h", ".py", ".sh", ".S", ".build", ".1", ".config", ".lds", ".rs", ".toml"}
 LINE = re.compile(r"SPDX-License-Identifier: ([\w.-]+)")
 faults = []
 for path in files():
