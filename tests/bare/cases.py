@@ -4,11 +4,17 @@ here is as its suite says: the guest returns from it, minivmm exits 0 and has no
 import dataclasses
 import os
 import pathlib
+import re
 import signal
 import threading
 import time
 
 CRASH, SECCOMP = 4, 5
+SECONDS = 40            # a case takes a tenth of one; a loaded machine under sanitizers must not fail for it
+
+
+class Failure(Exception):
+    """Why a case is not ok; one sentence."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,6 +31,7 @@ class Case:
     options: tuple = ()             # of minivmm
     cpus: int = 1
     typed: bytes = b""              # on the guest's serial port
+    seconds: int = SECONDS
     exit_code: int = 0
     returns: bool = True            # the guest says ok; else the machine ends within the case
     says: tuple = ()                # patterns of the guest's output
@@ -67,6 +74,13 @@ def sector(number, byte):
     return check
 
 
+def persistent(directory):
+    path = directory / "persistent"
+    with open(path, "wb") as file:
+        file.truncate(2 << 20)
+    return (f"--file={path}",)
+
+
 DEADLINE = 10       # seconds minivmm gives a daemon (VU_DEADLINE_MS)
 
 
@@ -98,6 +112,52 @@ def kill(run):
     run.daemons.pop(0).wait(10)
 
 
+def open_things(pid):
+    """What a process has: fds, and lines of its memory map. Not those of a sanitizer, which grow by themselves."""
+    maps = pathlib.Path(f"/proc/{pid}/maps").read_text().splitlines()
+    named = [line for line in maps if len(line.split()) > 5 and "memfd:" in line]
+    return len(os.listdir(f"/proc/{pid}/fd")), len(named)
+
+
+def everybodys_things(run):
+    return {process.args[0]: open_things(process.pid) for process in (run.process, *run.daemons)}
+
+
+def note_things(run):
+    run.noted = everybodys_things(run)
+
+
+def compare_things(run):
+    now = everybodys_things(run)
+    if now != run.noted:
+        raise Failure(f"fds and mappings were {run.noted}, and are {now}")
+
+
+FILLER_MAX = 16 << 20   # of a window of 16 GiB: a 1,024th, in an object of its own
+GROWTH_MAX = 48 << 20   # and what else writing all of it may cost, page tables above all
+
+
+def cost(run):
+    """Bytes of minivmm's memory (its share of what is shared), of its page tables, and of the largest filler."""
+    proc = pathlib.Path(f"/proc/{run.process.pid}")
+    pss = re.search(r"^Pss: +(\d+) kB$", (proc / "smaps_rollup").read_text(), re.M)
+    tables = re.search(r"^VmPTE:\s+(\d+) kB$", (proc / "status").read_text(), re.M)
+    fillers = [fd.stat().st_blocks * 512 for fd in (proc / "fd").iterdir() if "minivmm-filler" in os.readlink(fd)]
+    return (int(pss[1]) + int(tables[1])) << 10, max(fillers)
+
+
+def measure(run):
+    run.noted, filler = cost(run)
+    if filler:
+        raise Failure(f"the filler has {filler} bytes, and nobody has written it")
+
+
+def measure_again(run):
+    now, filler = cost(run)
+    if filler > FILLER_MAX or now - run.noted > GROWTH_MAX:
+        raise Failure(f"the filler has {filler} bytes, all of minivmm {now - run.noted} more than before")
+
+
 def thaw(run):
     run.daemons[0].send_signal(signal.SIGCONT)
 
@@ -109,10 +169,15 @@ ORDERS = {
     "# suspend": suspend,
     "# sleep": lambda run: time.sleep(DEADLINE + 1),
     "# kill": kill,
+    "# note what is open": note_things,
+    "# compare what is open": compare_things,
+    "# measure": measure,
+    "# measure again": measure_again,
     "# end": end,
     "# end after the deadline": lambda run: (time.sleep(DEADLINE + 1), end(run)),
 }
-ANSWERED = ("# freeze", "# suspend", "# sleep")
+ANSWERED = ("# freeze", "# suspend", "# sleep", "# note what is open", "# compare what is open", "# measure",
+            "# measure again")
 
 
 def obey(run, line):
@@ -126,6 +191,14 @@ def obey(run, line):
 MMIO = ",transport=mmio"
 RNG, BLK = Device("rng", no_files), Device("blk", disk)
 MMIO_RNG, MMIO_BLK = Device("rng", no_files, MMIO), Device("blk", disk, MMIO)
+SHMEM = "generic"       # whose daemon is shmem_daemon
+BY_MMIO = "_by_mmio"
+REGIONS = Device(SHMEM, no_files, ",virtio-id=63")
+PMEM = Device("pmem", persistent)
+# Four regions are more than PCI's configuration space has room for.
+MORE_REGIONS = dataclasses.replace(REGIONS, prepare=lambda _: ("--many",))
+
+REFUSED = r"^minivmm: warning: generic0 .*: refused a request of the daemon: "
 
 SUITES = {
     "pci": Case(devices=(RNG, BLK)),
@@ -136,6 +209,10 @@ SUITES = {
     "requests": Case(devices=(RNG, BLK)),
     "msix": Case(devices=(RNG,)),
     "smp": Case(devices=(RNG,), cpus=4),
+    "shmem": Case(devices=(REGIONS,), cpus=2, on_line=obey),
+    "shmem_refusals": Case(devices=(REGIONS,), cpus=2, complaints=(REFUSED,)),
+    "shmem_rings": Case(devices=(REGIONS, BLK, PMEM, RNG)),
+    "shmem_swaps": Case(devices=(REGIONS,), cpus=4, on_line=obey, seconds=100),
 }
 
 
@@ -153,6 +230,7 @@ MISSHAPEN = (r"^minivmm: warning: device \w+: the driver accessed \d bytes of th
 BROKEN_RING = (r"^minivmm: warning: rng\d .*: the daemon reports an error on a ring",)
 LATE = (r"^minivmm: device rng0 .*: the daemon did not answer \w+ within ",
         r"^minivmm: warning: device rng0: its reset waits for the end")
+IN_A_WINDOW = r"^minivmm-backend: warning: {}: queue 0 stands still: a buffer at 0x\w+\+0x\w+ is outside guest memory$"
 BLOCKED = (r"^minivmm: the vCPU thread's filter blocked system call getppid ",)
 BROKEN = (*BROKEN_RING,
           r"^minivmm-backend: warning: rng: queue 0 stands still: a buffer at 0xfee00000\+0x10 is outside guest memory$")
@@ -224,6 +302,18 @@ CASES = {
         "another_processor_crashes": ends(CRASH, complaints=(r"^minivmm: .*triple fault on vCPU 2$",
                                                             r"^rax 1122334455667788 " + LOST)),
     },
+    "shmem": {
+        "a_reset_of_the_device_takes_all_away": {"complaints": (REFUSED,)},
+        "the_daemon_is_killed_beneath_a_processor": {
+            "complaints": (r"^minivmm: device generic0 .*: connection closed",)},
+    },
+    "shmem_rings": {
+        "the_entropy_source_refuses_it": {"complaints": (IN_A_WINDOW.format("rng"), BROKEN_RING[0])},
+        "the_disk_refuses_it": {"complaints": (IN_A_WINDOW.format("blk"),)},
+        "persistent_memory_refuses_it": {"complaints": (IN_A_WINDOW.format("pmem"),)},
+        "the_one_that_mapped_it_refuses_it": {
+            "complaints": (IN_A_WINDOW.replace("minivmm-backend", "shmem_daemon").format("shmem"),)},
+    },
     "sandbox": {
         "a_forbidden_call_is_killed": ends(SECCOMP, options=("--seccomp", "kill"), complaints=BLOCKED),
         "a_forbidden_call_is_killed_by_default": ends(SECCOMP, complaints=BLOCKED),
@@ -234,5 +324,12 @@ CASES = {
 }
 
 
+def by_mmio(case):
+    devices = [MORE_REGIONS if device == REGIONS else device for device in case.devices]
+    return dataclasses.replace(case, devices=tuple(
+        dataclasses.replace(device, keys=device.keys + MMIO) for device in devices))
+
+
 def case_of(suite, name):
-    return dataclasses.replace(SUITES.get(suite, Case()), **CASES.get(suite, {}).get(name, {}))
+    case = dataclasses.replace(SUITES.get(suite, Case()), **CASES.get(suite, {}).get(name.removesuffix(BY_MMIO), {}))
+    return by_mmio(case) if name.endswith(BY_MMIO) else case

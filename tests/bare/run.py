@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs the cases of one bare guest, a boot each, and tells in TAP what came of them.
 
-    run.py GUEST MINIVMM MINIVMM_BACKEND [CASE...]
+    run.py GUEST MINIVMM MINIVMM_BACKEND SHMEM_DAEMON [CASE...]
 
 GUEST is bare_SUITE, an ELF file; asked for "list" it names its cases, which is all that is done with
 MINIVMM_TEST_LIST in the environment. Every case is started with all
@@ -22,17 +22,12 @@ import tempfile
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
-from cases import case_of      # noqa: E402 pylint: disable=wrong-import-position
+from cases import SHMEM, Failure, case_of      # noqa: E402 pylint: disable=wrong-import-position
 
-SECONDS = 40            # a case takes a tenth of one; a loaded machine under sanitizers must not fail for it
 SKIPPED = 77
 
 
-class Failure(Exception):
-    """Why a case is not ok; one sentence."""
-
-
-def wait_for_end(process, chunks, on_line, seconds=SECONDS):
+def wait_for_end(process, chunks, on_line, seconds):
     """Collects output (stdout and stderr apart) until both end; calls on_line with each line of stdout."""
     deadline = time.monotonic() + seconds
     streams = {process.stdout.fileno(): "out", process.stderr.fileno(): "err"}
@@ -57,12 +52,13 @@ def wait_for_end(process, chunks, on_line, seconds=SECONDS):
 class Run:
     """One boot: minivmm, its daemons, a directory for their files."""
 
-    def __init__(self, guest, minivmm, backend, name, case):
-        self.guest, self.minivmm, self.backend = guest, minivmm, backend
+    def __init__(self, guest, minivmm, backend, shmem_daemon, name, case):
+        self.guest, self.minivmm, self.backend, self.shmem_daemon = guest, minivmm, backend, shmem_daemon
         self.name, self.case = name, case
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="minivmm-bare."))
         self.daemons, self.output = [], {"out": b"", "err": b""}
         self.process = None
+        self.noted = None       # by an order, for a later one
 
     def __enter__(self):
         return self
@@ -88,7 +84,8 @@ class Run:
         ours, theirs = socket.socketpair()
         with theirs:
             options = device.prepare(self.dir)
-            command = [self.backend, device.type, f"--fd={theirs.fileno()}", *options]
+            program = [self.shmem_daemon] if device.type == SHMEM else [self.backend, device.type]
+            command = [*program, f"--fd={theirs.fileno()}", *options]
             with open(self.dir / "daemons.err", "ab") as errors:
                 self.daemons.append(subprocess.Popen(command, pass_fds=[theirs.fileno()], stderr=errors))
         return ours
@@ -105,7 +102,8 @@ class Run:
             sock.close()
         self.process.stdin.write(self.case.typed)
         self.process.stdin.flush()
-        return wait_for_end(self.process, self.output, lambda line: self.case.on_line(self, line))
+        return wait_for_end(self.process, self.output, lambda line: self.case.on_line(self, line),
+                            self.case.seconds)
 
     def wait_for_daemons(self):
         """They end by themselves when minivmm has."""
@@ -141,8 +139,8 @@ def describe(code):
     return f"exit code {code}" if code >= 0 else signal.Signals(-code).name
 
 
-def list_cases(guest, minivmm, backend):
-    with Run(guest, minivmm, backend, "list", case_of("", "list")) as run:
+def list_cases(guest, tools):
+    with Run(guest, *tools, "list", case_of("", "list")) as run:
         code = run.boot()
         names = re.findall(r"^case (\w+)$", run.text, re.M)
         if code or not names:
@@ -170,13 +168,13 @@ def run_case(number, guest, tools, suite, name):
 
 
 def main():
-    guest, *tools = sys.argv[1:4]
-    wanted = sys.argv[4:]
+    guest, *tools = sys.argv[1:5]
+    wanted = sys.argv[5:]
     if not os.access("/dev/kvm", os.R_OK | os.W_OK):
         print("machine: /dev/kvm is not there or may not be opened")
         return SKIPPED
     suite = pathlib.Path(guest).name.removeprefix("bare_")
-    names = [n for n in list_cases(guest, *tools) if not wanted or n in wanted]
+    names = [n for n in list_cases(guest, tools) if not wanted or n in wanted]
     if "MINIVMM_TEST_LIST" in os.environ:
         print("\n".join(f"case {name}" for name in names))
         return 0

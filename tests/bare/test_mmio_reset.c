@@ -10,22 +10,12 @@
 #include "tests/bare/lib/test.h"
 #include "tests/bare/lib/virtio.h"
 
-enum { SERIAL = 0x3f8, SERIAL_STATUS = SERIAL + 5, SERIAL_READY = 1 };
 enum { PAUSE = 400000000 };	/* cycles */
 
 static struct virtio rng;
 static uint8_t bytes[16];
 static volatile uint32_t entered, left;
 static volatile uint8_t status_after;
-
-/* Longer than the patience of WAIT_FOR: the host may sit out minivmm's deadlines. */
-static void host(const char *what)
-{
-	test_note(what);
-	while (!(inb(SERIAL_STATUS) & SERIAL_READY))
-		relax();
-	inb(SERIAL);
-}
 
 static void reset_it(unsigned id)
 {
@@ -49,7 +39,7 @@ static void begin(void)
 	rng = virtio_find_mmio(0, VIRTIO_RNG);
 	check_serves();
 	irq_init();
-	host("freeze");
+	test_order("freeze");
 	smp_start(1, reset_it);
 	WAIT_FOR(entered);
 	spend(PAUSE);
@@ -103,7 +93,7 @@ static void the_machine_is_reset_meanwhile(void)
 static void minivmm_is_suspended_meanwhile(void)
 {
 	begin();
-	host("suspend");
+	test_order("suspend");
 	spend(PAUSE);
 	CHECK(!left);
 	test_note("thaw");
@@ -114,7 +104,7 @@ static void minivmm_is_suspended_meanwhile(void)
 static void minivmm_is_ended_meanwhile(void)
 {
 	begin();
-	host("end");
+	test_order("end");
 }
 
 static void the_daemon_is_killed_meanwhile(void)
@@ -135,7 +125,7 @@ static void the_daemon_is_killed_meanwhile(void)
 static void the_exit_outlasts_the_deadline(void)
 {
 	begin();
-	host("sleep");
+	test_order("sleep");
 	CHECK(!left);
 	CHECK(virtio_status(&rng) & STATUS_DRIVER_OK);
 	test_note("thaw");

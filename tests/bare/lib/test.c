@@ -4,7 +4,8 @@
 #include "tests/bare/lib/memory.h"
 
 enum {
-	SERIAL = 0x3f8, SERIAL_STATUS = SERIAL + 5, SERIAL_EMPTY = 0x20,
+	SERIAL = 0x3f8, SERIAL_STATUS = SERIAL + 5, SERIAL_READY = 1,
+	SERIAL_EMPTY = 0x20,
 	DEBUG_EXIT = 0xf4, SLEEP_CONTROL = 0x600, SLEEP_S5 = 5 << 2 | 1 << 5,
 	ZERO_PAGE_CMDLINE = 0x228,	/* boot_params.hdr.cmd_line_ptr */
 };
@@ -67,6 +68,14 @@ void test_note_hex(const char *s, uint64_t value)
 	number(value, 16);
 	text("\n");
 	end();
+}
+
+void test_order(const char *what)
+{
+	test_note(what);
+	while (!(inb(SERIAL_STATUS) & SERIAL_READY))
+		relax();
+	inb(SERIAL);
 }
 
 void test_exit(uint8_t value)

@@ -59,6 +59,9 @@ void test_triple_fault(void);
 /* A line "# text" on the serial port; test_note_hex adds a number. */
 void test_note(const char *text);
 void test_note_hex(const char *text, uint64_t value);
+/* A note that cases.py takes for an order and answers with a character; waits for that, however
+ * long it takes. */
+void test_order(const char *what);
 
 /* Called by start.S. */
 __attribute__((noreturn)) void test_main(uint64_t zero_page);
