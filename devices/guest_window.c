@@ -47,13 +47,20 @@ static int repair(struct guest_window *w, struct err *e)
 	return r;
 }
 
-static void look(void *arg)
+static void repair_run(void *arg)
 {
 	struct guest_window *w = arg;
 	struct err e;
 
 	if (repair(w, &e) < 0 && misuse_first(&w->repaired))
 		log_warn("%s", e.msg);
+}
+
+static void look(void *arg)
+{
+	struct guest_window *w = arg;
+
+	repair_run(w);
 	if (w->window.count)
 		guest_window_mapped(w);
 }
@@ -73,6 +80,7 @@ int guest_window_init(struct guest_window *w, struct machine *m, const char *nam
 	w->window.gpa = GUEST_WINDOW_NOWHERE;
 	w->machine = m;
 	w->move = (struct loop_job){ .run = move_run, .arg = w };
+	w->shrunk = (struct loop_job){ .run = repair_run, .arg = w };
 	w->look = (struct loop_timer){ .expired = look, .arg = w };
 	w->next = m->windows;
 	m->windows = w;
@@ -89,6 +97,7 @@ void guest_window_fini(struct guest_window *w)
 		;
 	*p = w->next;
 	loop_cancel(w->machine->loop, &w->move);
+	loop_cancel(w->machine->loop, &w->shrunk);
 	loop_timer_cancel(w->machine->loop, &w->look);
 	w->wanted = GUEST_WINDOW_NOWHERE;
 	move_run(w);
@@ -122,4 +131,16 @@ int guest_windows_repair(struct machine *m, struct err *e)
 		sum += r;
 	}
 	return sum;
+}
+
+bool guest_windows_hold(struct machine *m, uint64_t gpa)
+{
+	for (struct guest_window *w = m->windows; w; w = w->next) {
+		if (w->window.gpa == GUEST_WINDOW_NOWHERE || gpa < w->window.gpa ||
+		    gpa - w->window.gpa >= w->window.size)
+			continue;
+		machine_run_in_loop(m, &w->shrunk);
+		return true;
+	}
+	return false;
 }

@@ -7,13 +7,15 @@
  * An object that shrank under its mapping stops the guest: KVM_RUN fails with EFAULT only where the
  * vCPU cannot be interrupted. Elsewhere KVM has the page fetched in the background (asynchronous
  * page fault), which fails, and tries again for ever inside KVM_RUN. So while something is mapped
- * the objects' sizes are also looked at by the clock.
+ * the objects' sizes are also looked at by the clock. And an instruction that KVM emulates exits as
+ * an access to a device, of an address that is memory.
  *
  * Under the device lock.
  */
 #ifndef DEVICES_GUEST_WINDOW_H
 #define DEVICES_GUEST_WINDOW_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/err.h"
@@ -32,6 +34,7 @@ struct guest_window {
 	struct machine *machine;	/* NULL: not initialised */
 	uint64_t wanted;		/* where it is to be, or GUEST_WINDOW_NOWHERE */
 	struct loop_job move;
+	struct loop_job shrunk;		/* looks at once: a vCPU met what is not there */
 	struct loop_timer look;		/* at the sizes of what is mapped; set while something is */
 	struct guest_window *next;	/* the machine's list */
 	struct misuse refused;		/* places that the machine did not take */
@@ -56,5 +59,12 @@ void guest_window_mapped(struct guest_window *w);
  * -errno with @e.
  */
 int guest_windows_repair(struct machine *m, struct err *e);
+
+/*
+ * In a vCPU's exit. Whether @gpa, which KVM says no memory slot could serve, is in a window: then
+ * its object has shrunk, and that is repaired before the exit ends. This one access reads zeros, and
+ * what it writes is lost.
+ */
+bool guest_windows_hold(struct machine *m, uint64_t gpa);
 
 #endif

@@ -295,6 +295,36 @@ static void a_bar_that_moves_takes_its_mappings_along(void)
 	check_stores_land(0, 0, false);
 }
 
+static void an_object_is_truncated_beneath_a_processor(void)
+{
+	uint64_t at;
+
+	shmem_bring_up(&dev);
+	at = shmem_at(&dev, SHMEM_BIG, HIGH);
+	CHECK(shmem_map(&dev, 3, SHMEM_BIG, HIGH, 16, true));
+	start_storing(at + 8 * PAGE);
+	check_stores_land(3, 8 * PAGE, true);
+	CHECK_EQ(read64(at + 9 * PAGE), shmem_tag(3, 9));
+	shmem_do(&dev, &(struct shmem_request){ .op = SHMEM_OP_TRUNCATE, .object = 3,
+						.len = 8 * PAGE });
+	let_it_turn();
+	for (unsigned i = 9; i < 16; i++)
+		CHECK_EQ(read64(at + i * PAGE), 0);
+	CHECK_EQ(read64(at + 8 * PAGE + 8), 0);
+	/* The rest is what it was, and all of it is one mapping. */
+	CHECK_EQ(read64(at + 7 * PAGE), shmem_tag(3, 7));
+	write64(at, 88);
+	CHECK_EQ(shmem_read(&dev, 3, 0), 88);
+	/* The object grows: not so the mapping. */
+	shmem_do(&dev, &(struct shmem_request){ .op = SHMEM_OP_TRUNCATE, .object = 3,
+						.len = 16 * PAGE });
+	check_stores_land(3, 8 * PAGE, false);
+	CHECK(!shmem_map(&dev, 0, SHMEM_BIG, HIGH + 9 * PAGE, 1, true));
+	CHECK(shmem_unmap(&dev, SHMEM_BIG, HIGH, 16));
+	CHECK(shmem_map(&dev, 3, SHMEM_BIG, HIGH, 16, true));
+	check_stores_land(3, 8 * PAGE, true);
+}
+
 static void the_daemon_is_killed_beneath_a_processor(void)
 {
 	uint64_t at;
@@ -327,6 +357,7 @@ const struct test_case test_cases[] = {
 	SHMEM_CASES(a_reset_of_the_device_takes_all_away),
 	SHMEM_CASES(a_reset_of_the_machine_takes_all_away),
 	CASE(a_bar_that_moves_takes_its_mappings_along),
+	SHMEM_CASES(an_object_is_truncated_beneath_a_processor),
 	SHMEM_CASES(the_daemon_is_killed_beneath_a_processor),
 	{ NULL, NULL },
 };

@@ -21,6 +21,7 @@
 #include "tests/unit/virtio_guest.h"
 
 enum { PAGE = 4096, REGION_A = 1, REGION_B = 7, REGION_C = 255 };
+#define WINDOW_AT GIB(64)
 
 /* A device with regions, one for each way to be aligned, and a file to map. */
 struct fixture {
@@ -264,6 +265,33 @@ static void an_object_that_shrinks_is_noticed_by_the_clock(void **state)
 	assert_true(f->shmem.window.look.at > 0);
 }
 
+/* Nor with one: where KVM emulates the access, that is an exit to a device. */
+static void an_object_that_shrinks_is_noticed_by_an_access(void **state)
+{
+	struct fixture *f = *state;
+	struct machine *m = &f->fake.machine;
+	uint64_t size;
+
+	init_shmem(f);
+	size = shmem_size(&f->shmem);
+	assert_false(guest_windows_hold(m, WINDOW_AT));
+	guest_window_move(&f->shmem.window, WINDOW_AT);
+	assert_int_equal(map(f, REGION_B, 0, 4 * PAGE), 0);
+	assert_int_equal(ftruncate(f->file, PAGE), 0);
+	f->fake.in_vcpu = true;
+	assert_false(guest_windows_hold(m, WINDOW_AT - 1));
+	assert_false(guest_windows_hold(m, WINDOW_AT + size));
+	assert_int_equal(f->fake.waits, 0);
+	assert_true(guest_windows_hold(m, WINDOW_AT + size - 1));
+	/* Repaired before that exit ends. */
+	assert_int_equal(f->fake.waits, 1);
+	fake_machine_run_loop(&f->fake);
+	f->fake.in_vcpu = false;
+	assert_int_equal(*at(f, REGION_B, 0), 'o');
+	assert_int_equal(*at(f, REGION_B, PAGE), 0);
+	assert_int_equal(guest_windows_repair(m, &f->e), 0);
+}
+
 /* On PCI */
 
 static const struct fake_slot *slot(struct fixture *f)
@@ -409,6 +437,7 @@ int main(void)
 		CASE(a_mapping_stays_within_its_region),
 		CASE(clear_takes_everything_away),
 		CASE(an_object_that_shrinks_is_repaired_once),
+		CASE(an_object_that_shrinks_is_noticed_by_an_access),
 		CASE(an_object_that_shrinks_is_noticed_by_the_clock),
 		CASE(pci_shows_each_region_by_a_capability),
 		CASE(the_slot_follows_the_bar_before_the_exit_ends),
