@@ -62,8 +62,8 @@ int guest_windows_repair(struct machine *m, struct err *e);
 
 /*
  * In a vCPU's exit. Whether @gpa, which KVM says no memory slot could serve, is in a window: then
- * its object has shrunk, and that is repaired before the exit ends. This one access reads zeros, and
- * what it writes is lost.
+ * its object has shrunk, and that is repaired before the exit ends. This one access reads zeros,
+ * and what it writes is lost.
  */
 bool guest_windows_hold(struct machine *m, uint64_t gpa);
 

@@ -168,8 +168,10 @@ static int set_up(struct shmem_daemon *d, int sock, bool many, struct err *e)
 {
 	struct backend_device dev = {
 		.name = "shmem", .queues = 1, .ops = &ops, .arg = d,
-		.shmem = { [SHMEM_CONTROL] = SHMEM_CONTROL_SIZE, [SHMEM_MIDDLE] = SHMEM_MIDDLE_SIZE,
-			   [SHMEM_BIG] = SHMEM_BIG_SIZE, [SHMEM_MANY] = many ? SHMEM_MANY_SIZE : 0 },
+		.shmem = { [SHMEM_CONTROL] = SHMEM_CONTROL_SIZE,
+			   [SHMEM_MIDDLE] = SHMEM_MIDDLE_SIZE,
+			   [SHMEM_BIG] = SHMEM_BIG_SIZE,
+			   [SHMEM_MANY] = many ? SHMEM_MANY_SIZE : 0 },
 	};
 	int r = 0;
 

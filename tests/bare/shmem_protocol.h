@@ -42,15 +42,20 @@ static inline uint64_t shmem_tag(uint64_t object, uint64_t page)
 enum shmem_op {
 	SHMEM_OP_MAP,		/* `object` from fd_offset; 0, or 1: refused */
 	SHMEM_OP_UNMAP,		/* the same */
-	SHMEM_OP_CHANGED,	/* value: words of [fd_offset, + len) of `object` without their tag */
+	SHMEM_OP_CHANGED,	/* value: words without their tag in `len` bytes of `object` */
 	SHMEM_OP_READ,		/* value: the word at fd_offset of `object` */
 	SHMEM_OP_WRITE,		/* the word at fd_offset of `object` becomes `value` */
 	SHMEM_OP_TRUNCATE,	/* `object` to `len` bytes */
-	SHMEM_OP_REFUSED,	/* sends refusal number `value`; result: 0 refused, 1 obeyed, 2 there
-				 * is none of that number, 3 this host cannot do it */
+	SHMEM_OP_REFUSED,	/* sends refusal number `value`; result: enum shmem_refused */
 	SHMEM_OP_FILL,		/* maps a page at a time from SHMEM_FULL_AT on; value: how many */
 	SHMEM_OP_EMPTY,		/* takes `value` of them away; value: how many went */
 	SHMEM_OP_SWAP,		/* `value` maps and unmaps beneath `object` processors */
+};
+
+enum shmem_refused {
+	SHMEM_REFUSED, SHMEM_OBEYED,
+	SHMEM_NO_SUCH,		/* there is none of that number */
+	SHMEM_IMPOSSIBLE,	/* for this host */
 };
 
 struct shmem_request {

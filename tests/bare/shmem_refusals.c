@@ -16,7 +16,7 @@
 #include "base/range.h"
 #include "tests/bare/shmem_daemon.h"
 
-enum { REFUSED, OBEYED, NO_SUCH, IMPOSSIBLE, REPLY_MS = 20000 };
+enum { REPLY_MS = 20000 };
 #define PAGE	((uint64_t)SHMEM_PAGE)
 #define FILE_END (SHMEM_OBJECT_PAGES * PAGE)
 #define HUGE	MIB(2)
@@ -106,6 +106,19 @@ static int memory_file(unsigned flags, uint64_t size)
 	return fd;
 }
 
+/* -1 where there are huge pages, as well as where no file may have them. */
+static int huge_file(void)
+{
+	int fd = memory_file(MFD_HUGETLB, HUGE);
+	void *at = fd < 0 ? MAP_FAILED : mmap(NULL, HUGE, PROT_READ, MAP_SHARED, fd, 0);
+
+	if (at != MAP_FAILED) {
+		munmap(at, HUGE);
+		fd_close(&fd);
+	}
+	return fd;
+}
+
 /* One end of a pair is all that is wanted. */
 static int half(int pair[2], int r)
 {
@@ -138,7 +151,7 @@ static int open_fd(const struct shmem_daemon *d, enum what what)
 	case EMPTY_FILE:
 		return memory_file(0, 0);
 	case HUGE_PAGES:
-		return memory_file(MFD_HUGETLB, HUGE);
+		return huge_file();
 	}
 	return -1;
 }
@@ -161,9 +174,7 @@ static int64_t answer_to(struct shmem_daemon *d, const struct vu_msg *m)
 			return r;
 		}
 		if (r)
-			return got.header.request != m->header.request ? -EPROTO :
-			       got.payload.u64			       ? REFUSED :
-									 OBEYED;
+			return got.payload.u64 ? SHMEM_REFUSED : SHMEM_OBEYED;
 	}
 	return -ETIMEDOUT;
 }
@@ -177,16 +188,16 @@ int64_t shmem_refused(struct shmem_daemon *d, uint64_t n)
 	int64_t r;
 
 	if (n >= ARRAY_SIZE(refusals))
-		return NO_SUCH;
+		return SHMEM_NO_SUCH;
 	m.header.request = f->unmap ? VU_BACKEND_SHMEM_UNMAP : VU_BACKEND_SHMEM_MAP;
 	m.payload.mmap = f->m;
 	fd = open_fd(d, f->what);
 	if (fd < 0)
-		return f->what == HUGE_PAGES ? IMPOSSIBLE : -errno;
+		return f->what == HUGE_PAGES ? SHMEM_IMPOSSIBLE : -errno;
 	for (m.nfds = 0; m.nfds < f->nfds; m.nfds++)
 		m.fds[m.nfds] = fd;
 	r = answer_to(d, &m);
-	if (r != REFUSED)
+	if (r != SHMEM_REFUSED)
 		log_error("%s of %s is not refused: %lld", f->unmap ? "UNMAP" : "MAP", f->name,
 			  (long long)r);
 	return r;

@@ -74,14 +74,15 @@ static void stop_watching(void)
 	WAIT_FOR(smp_done == 1);
 	for (unsigned i = 0; i < 2; i++) {
 		CHECK_EQ(shmem_changed(&dev, i, SHMEM_OBJECT_PAGES), 0);
-		CHECK(shmem_unmap(&dev, SHMEM_BIG, SHMEM_REFUSED_AT + i * SHMEM_REFUSED_LEN, PAGES));
+		CHECK(shmem_unmap(&dev, SHMEM_BIG, SHMEM_REFUSED_AT + i * SHMEM_REFUSED_LEN,
+				  PAGES));
 	}
 }
 
 /* shmem_refusals.c has the list, and says which one was not refused. */
 static void a_refused_request_changes_nothing(void)
 {
-	enum { REFUSED, OBEYED, NO_SUCH, IMPOSSIBLE, AT_LEAST = 40 };
+	enum { AT_LEAST = 40 };
 	uint64_t n = 0;
 
 	shmem_bring_up(&dev);
@@ -91,12 +92,12 @@ static void a_refused_request_changes_nothing(void)
 
 		shmem_ask(&dev, &(struct shmem_request){ .op = SHMEM_OP_REFUSED, .value = n });
 		a = shmem_answer(&dev);
-		if (a.result == NO_SUCH)
+		if (a.result == SHMEM_NO_SUCH)
 			break;
-		if (a.result == IMPOSSIBLE)
+		if (a.result == SHMEM_IMPOSSIBLE)
 			test_note_hex("this host cannot do refusal", n);
 		else
-			CHECK_EQ(a.result, REFUSED);
+			CHECK_EQ(a.result, SHMEM_REFUSED);
 		look_again();
 	}
 	CHECK(n >= AT_LEAST);

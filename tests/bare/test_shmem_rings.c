@@ -65,7 +65,8 @@ static void the_disk_refuses_it(void)
 			{ (void *)&head, sizeof(head), false }, { there, BLK_SECTOR, true },
 			{ &status, 1, true },
 		};
-		const struct virtio_part request[] = { { there, sizeof(head), false }, data[1], data[2] };
+		const struct virtio_part request[] = { { there, sizeof(head), false },
+						       data[1], data[2] };
 		const struct virtio_part answer[] = { data[0], { bytes, BLK_SECTOR, true },
 						      { there, 1, true } };
 
