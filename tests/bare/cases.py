@@ -212,7 +212,7 @@ SUITES = {
     "shmem": Case(devices=(REGIONS,), cpus=2, on_line=obey),
     "shmem_refusals": Case(devices=(REGIONS,), cpus=2, complaints=(REFUSED,)),
     "shmem_rings": Case(devices=(REGIONS, BLK, PMEM, RNG)),
-    "shmem_swaps": Case(devices=(REGIONS,), cpus=4, on_line=obey, seconds=100),
+    "shmem_swaps": Case(devices=(REGIONS,), cpus=4, on_line=obey, seconds=200),
 }
 
 

@@ -149,9 +149,9 @@ static void an_object_is_seen_in_two_places(void)
 /* The host looks at what minivmm has before and after (cases.py). */
 static void all_of_an_empty_window_may_be_written(void)
 {
-	enum { DENSE = 64 };		/* MiB that are written page by page */
+	enum { DENSE = 16 };		/* MiB that are written page by page */
 	/* An odd number of pages, so that it meets every page of filler that repeats. */
-	const uint64_t stride = 17 * PAGE;
+	const uint64_t stride = 65 * PAGE;
 	uint64_t at;
 
 	shmem_bring_up(&dev);
