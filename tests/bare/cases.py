@@ -54,6 +54,11 @@ def disk(directory):
     return (f"--blk-file={path}",)
 
 
+def qemus_disk(directory):
+    disk(directory)
+    return ("--blockdev", f"driver=file,node-name=disk,filename={directory / 'disk'}")
+
+
 def empty_source(directory):
     """A source of entropy that has none until it is fed."""
     os.mkfifo(directory / "source")
@@ -169,6 +174,7 @@ ORDERS = {
     "# suspend": suspend,
     "# sleep": lambda run: time.sleep(DEADLINE + 1),
     "# kill": kill,
+    "# end the neighbour": lambda run: run.daemons[1].terminate(),
     "# note what is open": note_things,
     "# compare what is open": compare_things,
     "# measure": measure,
@@ -192,9 +198,11 @@ MMIO = ",transport=mmio"
 RNG, BLK = Device("rng", no_files), Device("blk", disk)
 MMIO_RNG, MMIO_BLK = Device("rng", no_files, MMIO), Device("blk", disk, MMIO)
 SHMEM = "generic"       # whose daemon is shmem_daemon
+QEMUS_DISK = "block"    # another name of blk: its daemon is qemu-storage-daemon
 BY_MMIO = "_by_mmio"
 REGIONS = Device(SHMEM, no_files, ",virtio-id=63")
 PMEM = Device("pmem", persistent)
+QEMUS = Device(QEMUS_DISK, qemus_disk)
 # Four regions are more than PCI's configuration space has room for.
 MORE_REGIONS = dataclasses.replace(REGIONS, prepare=lambda _: ("--many",))
 
@@ -312,6 +320,9 @@ CASES = {
     "shmem_rings": {
         "the_entropy_source_refuses_it": {"complaints": (IN_A_WINDOW.format("rng"), BROKEN_RING[0])},
         "the_disk_refuses_it": {"complaints": (IN_A_WINDOW.format("blk"),)},
+        "a_disk_of_qemus_refuses_it": {
+            "devices": (REGIONS, QEMUS), "on_line": obey,
+            "complaints": (r"^minivmm: device blk1 .*: connection closed", r"^qemu-storage-daemon: .*[Ii]nvalid address")},
         "persistent_memory_refuses_it": {"complaints": (IN_A_WINDOW.format("pmem"),)},
         "the_one_that_mapped_it_refuses_it": {
             "complaints": (IN_A_WINDOW.replace("minivmm-backend", "shmem_daemon").format("shmem"),)},

@@ -22,7 +22,7 @@ import tempfile
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
-from cases import SHMEM, Failure, case_of      # noqa: E402 pylint: disable=wrong-import-position
+from cases import QEMUS_DISK, SHMEM, Failure, case_of      # noqa: E402 pylint: disable=wrong-import-position
 
 SKIPPED = 77
 
@@ -47,6 +47,16 @@ def wait_for_end(process, chunks, on_line, seconds):
             on_line(chunks["out"][told:end].decode(errors="replace").strip())
             told = end + 1
     return process.wait(5)
+
+
+def connected_pair(path):
+    """As socketpair, but the second listens, and will accept the first."""
+    theirs = socket.socket(socket.AF_UNIX)
+    theirs.bind(str(path))
+    theirs.listen(1)
+    ours = socket.socket(socket.AF_UNIX)
+    ours.connect(str(path))
+    return ours, theirs
 
 
 class Run:
@@ -80,15 +90,20 @@ class Run:
         return (self.output["err"] + (daemons.read_bytes() if daemons.exists() else b"")).decode(errors="replace")
 
     def start_daemon(self, device):
-        """Starts it on one end of a socket pair; the other end, for minivmm."""
-        ours, theirs = socket.socketpair()
+        """Starts it on one end of a connection; the other end, for minivmm."""
+        ours, theirs = connected_pair(self.dir / "socket") if device.type == QEMUS_DISK else socket.socketpair()
         with theirs:
-            options = device.prepare(self.dir)
-            program = [self.shmem_daemon] if device.type == SHMEM else [self.backend, device.type]
-            command = [*program, f"--fd={theirs.fileno()}", *options]
+            command = self.command(device, theirs.fileno(), device.prepare(self.dir))
             with open(self.dir / "daemons.err", "ab") as errors:
                 self.daemons.append(subprocess.Popen(command, pass_fds=[theirs.fileno()], stderr=errors))
         return ours
+
+    def command(self, device, fd, options):
+        if device.type == QEMUS_DISK:
+            return ["qemu-storage-daemon", *options, "--export",
+                    f"type=vhost-user-blk,id=export,node-name=disk,writable=on,addr.type=fd,addr.str={fd}"]
+        program = [self.shmem_daemon] if device.type == SHMEM else [self.backend, device.type]
+        return [*program, f"--fd={fd}", *options]
 
     def boot(self):
         sockets = [self.start_daemon(d) for d in self.case.devices]
@@ -155,6 +170,9 @@ def tell(text):
 
 
 def run_case(number, guest, tools, suite, name):
+    if any(d.type == QEMUS_DISK for d in case_of(suite, name).devices) and not shutil.which("qemu-storage-daemon"):
+        print(f"ok {number} - {name} # SKIP there is no qemu-storage-daemon", flush=True)
+        return
     with Run(guest, *tools, name, case_of(suite, name)) as run:
         try:
             run.judge(run.boot())

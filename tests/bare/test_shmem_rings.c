@@ -79,6 +79,28 @@ static void the_disk_refuses_it(void)
 	CHECK_EQ(bytes[0], 3);
 }
 
+/* It ends the connection, as it does for whatever it cannot make out. */
+static void a_disk_of_qemus_refuses_it(void)
+{
+	static const uint8_t head[16];
+	static uint8_t status = 0xff;
+	struct virtio v;
+
+	find();
+	v = shmem_neighbour(&dev, BLK, VIRTIO_BLK);
+	virtio_bring_up(&v);
+	CHECK_EQ(blk_request(&v, BLK_READ, 3, bytes, BLK_SECTOR), 0);
+	CHECK_EQ(bytes[0], 3);
+	virtio_add(&v, 0, (const struct virtio_part[]){
+		{ (void *)head, sizeof(head), false }, { (void *)windows[0], BLK_SECTOR, true },
+		{ &status, 1, true } }, 3);
+	virtio_kick(&v);
+	WAIT_FOR(virtio_status(&v) & STATUS_NEEDS_RESET);
+	CHECK_EQ(shmem_changed(&dev, 0, SHMEM_OBJECT_PAGES), 0);
+	CHECK_EQ(read64(windows[0]), shmem_tag(0, 0));
+	test_note("end the neighbour");
+}
+
 static void persistent_memory_refuses_it(void)
 {
 	static uint32_t flush = PMEM_FLUSH, answer;
@@ -117,6 +139,7 @@ static void the_one_that_mapped_it_refuses_it(void)
 const struct test_case test_cases[] = {
 	SHMEM_CASES(the_entropy_source_refuses_it),
 	SHMEM_CASES(the_disk_refuses_it),
+	CASE(a_disk_of_qemus_refuses_it),
 	SHMEM_CASES(persistent_memory_refuses_it),
 	SHMEM_CASES(the_one_that_mapped_it_refuses_it),
 	{ NULL, NULL },
