@@ -263,6 +263,26 @@ static void check_stores_land(uint32_t object, uint64_t offset, bool wanted)
 	CHECK_EQ(shmem_read(&dev, object, offset) != before, wanted);
 }
 
+/* Once 0 is read, the object is out of its reach; and so again for the next life. */
+static void a_reset_of_the_device_is_seen_by_a_processor(void)
+{
+	uint64_t at;
+
+	shmem_bring_up(&dev);
+	at = shmem_at(&dev, SHMEM_BIG, HIGH);
+	CHECK(shmem_map(&dev, 0, SHMEM_BIG, HIGH, 4, true));
+	start_storing(at);
+	for (unsigned round = 0; round < 20; round++) {
+		check_stores_land(0, 0, true);
+		virtio_reset(&dev.virtio);
+		let_it_turn();
+		check_gone(at + PAGE);
+		virtio_bring_up(&dev.virtio);
+		check_stores_land(0, 0, false);
+		CHECK(shmem_map(&dev, 0, SHMEM_BIG, HIGH, 5, true));
+	}
+}
+
 static void a_bar_that_moves_takes_its_mappings_along(void)
 {
 	uint64_t bar, other, at;
@@ -356,6 +376,7 @@ const struct test_case test_cases[] = {
 	SHMEM_CASES(all_of_an_empty_window_may_be_written),
 	SHMEM_CASES(a_reset_of_the_device_takes_all_away),
 	SHMEM_CASES(a_reset_of_the_machine_takes_all_away),
+	SHMEM_CASES(a_reset_of_the_device_is_seen_by_a_processor),
 	CASE(a_bar_that_moves_takes_its_mappings_along),
 	SHMEM_CASES(an_object_is_truncated_beneath_a_processor),
 	SHMEM_CASES(the_daemon_is_killed_beneath_a_processor),
