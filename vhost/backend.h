@@ -99,6 +99,10 @@ struct backend_device {
 	/* Bytes of its shared memory regions by shmid, multiples of VU_SHMEM_PAGE; 0: there is none
 	 * with this shmid. */
 	uint64_t shmem[VU_SHMEM_REGIONS];
+	/* It looks at ring_chain.outside and refuses such a request; else the queue breaks. Another
+	 * device's window that is not shared is outside, and any program of the guest may point a
+	 * request there. */
+	bool refuses_outside;
 };
 
 struct backend {

@@ -119,6 +119,7 @@ int backend_queue_start(struct backend_queue *q, struct err *e)
 		       parts[2], e);
 	if (r)
 		return err_prefix(e, r, "queue %u: ", q->index);
+	q->ring.pass_outside = b->dev.refuses_outside;
 	q->started = true;
 	backend_queue_call_resumed(q);
 	backend_queue_update(q);

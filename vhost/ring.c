@@ -126,10 +126,15 @@ static bool add_buffer(struct ring *r, struct ring_chain *c, const struct ring_d
 		ring_break(r, "a readable descriptor follows a writable one");
 		return false;
 	}
+	c->last = NULL;
 	while (left) {
 		uint64_t got = 0;
 		void *host = guest_map_gpa(r->map, gpa, left, &got);
 
+		if (!host && r->pass_outside) {
+			c->outside = true;
+			return true;
+		}
 		if (!host) {
 			ring_break(r, "a buffer at 0x%" PRIx64 "+0x%" PRIx32 " is outside guest memory",
 				   d->addr, d->len);
@@ -144,6 +149,8 @@ static bool add_buffer(struct ring *r, struct ring_chain *c, const struct ring_d
 		*(write ? &c->in_len : &c->out_len) += got;
 		gpa += got;
 		left -= got;
+		if (write && !left)
+			c->last = (uint8_t *)host + got - 1;
 	}
 	return true;
 }
@@ -229,6 +236,8 @@ bool ring_pop(struct ring *r, struct ring_chain *ret)
 	ret->head = load16(&r->avail->ring[r->last_avail & (r->size - 1)]);
 	ret->n_out = ret->n_in = 0;
 	ret->out_len = ret->in_len = 0;
+	ret->outside = false;
+	ret->last = NULL;
 	if (!walk(r, ret))
 		return false;
 	r->last_avail++;

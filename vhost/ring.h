@@ -61,6 +61,9 @@ struct ring {
 	struct ring_used *used;
 	uint16_t size;			/* entries, a power of two; 0 while not started */
 	bool indirect, event_idx;	/* negotiated */
+	/* Buffers outside guest memory are the device's to refuse, see ring_chain; else they break
+	 * the ring. May be set when it is started. */
+	bool pass_outside;
 	uint16_t last_avail;		/* next avail index to pop */
 	uint16_t used_idx;		/* next used index to fill */
 	uint16_t called;		/* used index when a call was last decided */
@@ -75,6 +78,11 @@ struct ring_chain {
 	uint16_t head;
 	unsigned n_out, n_in;
 	uint64_t out_len, in_len;	/* bytes */
+	/* With pass_outside: a buffer is outside guest memory and not among the pieces; of the rest
+	 * only `last` is of use, the last byte of the last buffer when that one is writable and
+	 * there, else NULL: where many devices put a status. */
+	bool outside;
+	uint8_t *last;
 	struct iovec iov[RING_SEGMENTS_MAX];
 };
 

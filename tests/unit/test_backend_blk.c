@@ -222,14 +222,51 @@ static void a_buffer_outside_ram_touches_neither_file_nor_process(void **state)
 	struct driver_buf bufs[] = { { HEADER, 16, false },
 				     { DRIVER_RAM - 512, 1024, false },
 				     { STATUS, 1, true } };
+	uint16_t head;
 
 	disk_put_header(f, VIRTIO_BLK_T_OUT, 0);
 	memset(f->driver.ram + DRIVER_RAM - 512, 0xff, 512);
+	for (int indirect = 0; indirect < 2; indirect++) {
+		f->driver.ram[STATUS] = 0xff;
+		driver_add(&f->driver, 0, bufs, 3, indirect ? DRIVER_DATA + 0x1000 : 0);
+		driver_kick(&f->driver, 0);
+		assert_int_equal(driver_wait_used(&f->driver, 0, &head), 0);
+		assert_int_equal(f->driver.ram[STATUS], VIRTIO_BLK_S_IOERR);
+	}
+	disk_assert_zero(f, 0, 4096);
+	assert_int_equal(disk_request(f, VIRTIO_BLK_T_FLUSH, 0, 0), VIRTIO_BLK_S_OK);
+	assert_int_equal(fd_drain(f->driver.queues[0].err), 0);
+}
+
+/* A program of the guest must not be able to take a disk from all others. */
+static void a_read_to_outside_ram_fails_alone(void **state)
+{
+	struct disk *f = disk_started(state, "", NULL);
+	struct driver_buf bufs[] = { { HEADER, 16, false },
+				     { UINT64_C(1) << 38, 4096, true },
+				     { STATUS, 1, true } };
+	uint16_t head;
+
+	disk_put_header(f, VIRTIO_BLK_T_IN, 0);
+	driver_add(&f->driver, 0, bufs, 3, 0);
+	driver_kick(&f->driver, 0);
+	assert_int_equal(driver_wait_used(&f->driver, 0, &head), 0);
+	assert_int_equal(f->driver.ram[STATUS], VIRTIO_BLK_S_IOERR);
+	assert_int_equal(disk_request(f, VIRTIO_BLK_T_IN, 0, 512), VIRTIO_BLK_S_OK);
+}
+
+static void a_status_outside_ram_breaks_the_queue(void **state)
+{
+	struct disk *f = disk_started(state, "", NULL);
+	struct driver_buf bufs[] = { { HEADER, 16, false },
+				     { DATA, 512, true },
+				     { DRIVER_RAM, 1, true } };
+
+	disk_put_header(f, VIRTIO_BLK_T_IN, 0);
 	driver_add(&f->driver, 0, bufs, 3, 0);
 	driver_kick(&f->driver, 0);
 	driver_settle(&f->driver);
 	assert_int_not_equal(fd_drain(f->driver.queues[0].err), 0);
-	disk_assert_zero(f, 0, 4096);
 	driver_stop_queue(&f->driver, 0);
 	driver_start_queue(&f->driver, 0, 64);
 	assert_int_equal(disk_request(f, VIRTIO_BLK_T_FLUSH, 0, 0), VIRTIO_BLK_S_OK);
@@ -365,6 +402,8 @@ int main(void)
 		CASE(every_queue_serves_the_same_disk),
 		CASE(indirect_requests_are_served),
 		CASE(a_buffer_outside_ram_touches_neither_file_nor_process),
+		CASE(a_read_to_outside_ram_fails_alone),
+		CASE(a_status_outside_ram_breaks_the_queue),
 		CASE(a_file_that_shrinks_gives_errors_and_no_more),
 		CASE(a_grown_file_is_told_to_the_guest),
 		CASE(only_the_cache_switch_of_the_config_can_be_written),

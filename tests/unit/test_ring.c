@@ -346,6 +346,22 @@ static void a_buffer_outside_ram_breaks_the_ring(void **state)
 	}
 }
 
+static void a_buffer_outside_ram_is_left_to_a_device_that_wants_it(void **state)
+{
+	for (int first = 0; first < 2; first++) {
+		struct fixture *f = started(state, 0, 4);
+
+		f->ring.pass_outside = true;
+		desc(f, 0, RAM - 1, first ? 2 : 1, RING_DESC_F_WRITE | RING_DESC_F_NEXT, 1);
+		desc(f, 1, RAM - 1, first ? 1 : 2, RING_DESC_F_WRITE, 0);
+		offer(f, 0);
+		assert_true(ring_pop(&f->ring, &f->chain));
+		assert_true(f->chain.outside);
+		assert_ptr_equal(f->chain.last,
+				 first ? guest_map_gpa_all(&f->ram.map, RAM - 1, 1) : NULL);
+	}
+}
+
 static void an_indirect_table_outside_ram_breaks_the_ring(void **state)
 {
 	struct fixture *f = started(state, ALL, 4);
@@ -555,6 +571,7 @@ int main(void)
 		CASE(an_index_that_jumps_or_goes_back_breaks_the_ring),
 		CASE(a_head_made_available_while_all_are_in_flight_breaks_the_ring),
 		CASE(a_buffer_outside_ram_breaks_the_ring),
+		CASE(a_buffer_outside_ram_is_left_to_a_device_that_wants_it),
 		CASE(an_indirect_table_outside_ram_breaks_the_ring),
 		CASE(an_empty_buffer_breaks_the_ring),
 		CASE(a_readable_buffer_behind_a_writable_one_breaks_the_ring),

@@ -42,6 +42,7 @@ struct blk {
 	uint64_t features;		/* negotiated */
 	uint8_t wce;			/* config space's write cache switch */
 	struct misuse failed;		/* host I/O errors */
+	struct misuse outside;		/* requests that point outside guest memory */
 	struct ring_chain chain;
 	struct iovec data[RING_SEGMENTS_MAX];
 	uint8_t zeroes[ZEROES];
@@ -250,6 +251,22 @@ static uint8_t execute(struct blk *b, uint64_t in_data)
 	}
 }
 
+/* A program of the guest read or wrote by O_DIRECT what is no RAM: its error alone. */
+static bool refuse_outside(struct blk *b, struct backend_queue *q)
+{
+	const struct ring_chain *c = &b->chain;
+
+	if (misuse_first(&b->outside))
+		log_warn("blk: refused a request that points to memory which is not shared with this "
+			 "program");
+	if (!c->last)
+		backend_queue_break(q, "the status of a request is outside guest memory");
+	else
+		*c->last = VIRTIO_BLK_S_IOERR;
+	backend_queue_push(q, c->head, 0);
+	return c->last;
+}
+
 static bool handle_queue(void *arg, struct backend_queue *q)
 {
 	struct blk *b = arg;
@@ -259,6 +276,11 @@ static bool handle_queue(void *arg, struct backend_queue *q)
 		uint32_t written;
 		uint8_t status;
 
+		if (c->outside) {
+			if (!refuse_outside(b, q))
+				break;
+			continue;
+		}
 		if (!c->in_len || c->in_len > UINT32_MAX) {
 			backend_queue_break(q, "a request has no room for its status");
 			backend_queue_push(q, c->head, 0);
@@ -379,8 +401,9 @@ static int blk_open(const struct options *o, struct loop *loop, struct backend_d
 		blk_close(b);
 		return r;
 	}
-	*ret = (struct backend_device){ .name = "blk", .features = offered(b), .queues = (unsigned)o->queues,
-					.ops = &ops, .arg = b };
+	*ret = (struct backend_device){ .name = "blk", .features = offered(b),
+					.queues = (unsigned)o->queues, .ops = &ops, .arg = b,
+					.refuses_outside = true };
 	return 0;
 }
 
