@@ -23,7 +23,8 @@ enum { BUCKETS = 256, FILLER_PIECES = 1024 };
 struct window_object {
 	dev_t dev;
 	ino_t ino;
-	int fd;			/* owned; for fstat only */
+	int fd;			/* owned; for fstat, and for others to map */
+	bool rw;		/* fd can be written */
 	unsigned users;		/* mappings */
 	struct window_object *next;
 };
@@ -144,6 +145,25 @@ static struct window_object *use_object(struct mem_window *w, int fd, const stru
 	}
 	o->users++;
 	return o;
+}
+
+/* @fd writes to the object, which may have the fd of a mapping that was read-only. */
+static void keep_writable(struct window_object *o, int fd)
+{
+	int writable;
+
+	if (o->rw)
+		return;
+	if (o->users == 1) {
+		o->rw = true;
+		return;
+	}
+	writable = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+	if (writable < 0)
+		return;
+	fd_close(&o->fd);
+	o->fd = writable;
+	o->rw = true;
 }
 
 static void drop_object(struct mem_window *w, struct window_object *o)
@@ -357,8 +377,22 @@ int window_map(struct mem_window *w, uint64_t offset, int fd, uint64_t fd_offset
 		drop_object(w, m.object);
 		return r;
 	}
+	if (rw)
+		keep_writable(m.object, fd);
 	insert_at(w, find_index(w, offset), &m);
 	return 0;
+}
+
+const struct window_mapping *window_find(const struct mem_window *w, uint64_t offset)
+{
+	unsigned i = find_index(w, offset);
+
+	return i < w->count && w->mappings[i].offset == offset ? &w->mappings[i] : NULL;
+}
+
+int window_fd(const struct window_mapping *m)
+{
+	return m->object->rw ? m->object->fd : -1;
 }
 
 int window_unmap(struct mem_window *w, uint64_t offset, uint64_t len, struct err *e)

@@ -13,8 +13,8 @@
  * any more.
  *
  * The caller gives host and size to the machine as a memory slot; gpa and slot are the caller's
- * notes. A window never gets into a daemon's memory table nor behind mem_ptr. Everything here is
- * legal in the loop only.
+ * notes. A window never gets behind mem_ptr, nor into a daemon's memory table, but for what its
+ * owner shares (shared.h). Everything here is legal in the loop only.
  */
 #ifndef MEMORY_WINDOW_H
 #define MEMORY_WINDOW_H
@@ -73,6 +73,12 @@ int window_map(struct mem_window *w, uint64_t offset, int fd, uint64_t fd_offset
  * one, or -errno of a system call; it is still there then.
  */
 int window_unmap(struct mem_window *w, uint64_t offset, uint64_t len, struct err *e);
+
+/* The mapping that begins at @offset, or NULL; valid until the next map or unmap. */
+const struct window_mapping *window_find(const struct mem_window *w, uint64_t offset);
+/* The object behind a mapping, as an fd that reads and writes, -1 when there is none. Borrowed;
+ * valid until the next map or unmap. */
+int window_fd(const struct window_mapping *m);
 
 /*
  * Takes away every mapping and empties the filler: reset, disconnect. 0, or -errno with @e when a
