@@ -165,6 +165,7 @@ void vu_frontend_lost(struct vu_frontend *f, bool closed, const char *fmt, ...)
 	vu_msg_close_fds(&f->channel.in);
 	vu_back_fini(f);
 	vu_rings_fini(f);
+	vu_memory_fini(f);
 	f->daemon_dead = closed;
 	if (closed)
 		release_peer(f);
@@ -231,6 +232,7 @@ int vu_frontend_init(struct vu_frontend *f, struct loop *loop, const struct gues
 		f->params.deadline_ms = VU_DEADLINE_MS;
 	vu_channel_init(&f->channel, sock);
 	vu_channel_init(&f->back, &(int){ -1 });
+	vu_memory_init(f);
 	f->pidfd = peer_pidfd(f->channel.sock);
 	r = check_params(f, e);
 	if (r == 0)
@@ -256,6 +258,7 @@ void vu_frontend_fini(struct vu_frontend *f)
 	f->state = VU_GONE;
 	vu_back_fini(f);
 	vu_rings_fini(f);
+	vu_memory_fini(f);
 	release_peer(f);
 	f->loop = NULL;
 }

@@ -19,6 +19,17 @@
  * it is told `stopped` or `lost`. What the daemon sent on the main channel before it asked is heard
  * before: a request that follows the last answer of a stop belongs to the next life.
  *
+ * What a daemon mapped may be shared with others (memory/shared.h): params.shared is what this
+ * front end's daemon is given beside RAM. Others are told of a mapping after its daemon was
+ * answered, and let go of it before it is unmapped: so the owner may put off the answer to
+ * SHMEM_UNMAP (-EINPROGRESS) until they have. All that while the main channel of that connection
+ * waits, its deadline stands still, and nothing more is read from its back channel. A daemon that
+ * waits so reads nothing, so it could not let go of another's mapping meanwhile: two that unmapped
+ * at the same time would wait for each other. Hence who gives takes nothing, its own included: a
+ * device whose mappings are shared has params.shared NULL. Those who take have their own SHMEM
+ * requests answered at once, and go on with the main channel then: they wait for nobody, whoever
+ * gives waits for them only, and each wait ends with an answer or the deadline of who owes it.
+ *
  *     connecting -> ready -> starting -> running -> stopping -> ready
  *          \___________\________\__________\___________\-----> gone
  *
@@ -37,13 +48,17 @@
 #include "base/log.h"
 #include "base/loop.h"
 #include "memory/guest_mem.h"
+#include "memory/shared.h"
 #include "vhost/proto.h"
 #include "vhost/quirk.h"
 #include "vhost/wire.h"
 
 enum vu_state { VU_CONNECTING, VU_READY, VU_STARTING, VU_RUNNING, VU_STOPPING, VU_GONE, VU_STATES };
 
-enum { VU_RINGS_MAX = 64, VU_DEADLINE_MS = 10000, VU_PENDING_MAX = 20 };
+enum {
+	VU_RINGS_MAX = 64, VU_DEADLINE_MS = 10000, VU_PENDING_MAX = 20,
+	VU_TOLD_MAX = MEM_REGIONS_MAX + MEM_SHARED_MAX,
+};
 
 /*
  * Virtio feature bits of a daemon that no guest sees: bit 30 is between daemon and front end;
@@ -63,7 +78,7 @@ typedef int vu_answer(struct vu_frontend *f, const struct vu_pending *p, const s
 /* A request that waits for its answer. */
 struct vu_pending {
 	uint32_t request;
-	unsigned at;		/* ring, or offset in config */
+	unsigned at;		/* ring, entry of `told`, or offset in config */
 	unsigned len;		/* of config */
 	vu_answer *answer;	/* NULL: the u64 of REPLY_ACK must be 0 */
 };
@@ -76,6 +91,13 @@ struct vu_ring {
 					 * split ring's avail index, else opaque */
 	uint64_t desc, avail, used;
 	int kick, call;			/* eventfds, borrowed until stopped or gone; -1: none */
+};
+
+/* A memory region that the daemon was told of. */
+struct vu_told {
+	struct vu_mem_region at;
+	struct mem_shared_region *shared;	/* held; NULL: of RAM */
+	int state;				/* frontend_memory.c's */
 };
 
 /* How the owner hears of things. Called in the loop, never from inside a vu_frontend_* call. */
@@ -103,12 +125,15 @@ struct vu_frontend_ops {
 	 * @fd, limits, whether UNMAP names one whole mapping). Called after `ready` was told, until
 	 * `lost`; while STOPPING too: `stopped` ends those mappings with the others. @fd is
 	 * borrowed. 0 when it is in effect for every vCPU; or -errno with @e and nothing changed:
-	 * that is answered, logged once, and the connection goes on. Called as the others are, but
+	 * that is answered, logged once, and the connection goes on; or -EINPROGRESS: not yet,
+	 * nothing changed, ask again after vu_frontend_shmem_again. Called as the others are, but
 	 * must call no vu_frontend_* function. `shmem_unmap` is called for a mapping whose answer
 	 * could not be sent, too; `lost` follows.
 	 */
 	int (*shmem_map)(void *arg, const struct vu_shmem_map *m, int fd, struct err *e);
 	int (*shmem_unmap)(void *arg, const struct vu_shmem_map *m, struct err *e);
+	/* The daemon was told that this is mapped. As the two above; may be NULL. */
+	void (*shmem_mapped)(void *arg, const struct vu_shmem_map *m);
 };
 
 struct vu_frontend_params {
@@ -118,6 +143,9 @@ struct vu_frontend_params {
 	uint64_t required;		/* protocol features without which the device cannot work */
 	const struct vu_quirk *quirk;	/* that the daemon has; NULL: none */
 	unsigned deadline_ms;		/* of every wait; 0: VU_DEADLINE_MS */
+	/* What the daemon is given beside RAM; borrowed. NULL: nothing, as must be for a device
+	 * that gives. */
+	struct mem_shared *shared;
 };
 
 struct vu_frontend {
@@ -157,6 +185,7 @@ struct vu_frontend {
 	bool barrier_due;		/* something was sent that has no answer */
 	bool unheard;			/* the daemon reads no more; its last words are awaited */
 	uint32_t last_request;		/* sent, for messages */
+	unsigned about;			/* `at` of the message being made */
 	int lent;			/* fd made for a message to be sent, closed after it; -1 */
 
 	struct vu_channel back;		/* back channel: the daemon's requests */
@@ -166,12 +195,16 @@ struct vu_frontend {
 	uint32_t back_obeyed;		/* that request, when the owner obeyed it; else 0 */
 	struct vu_shmem_map back_map;	/* what it asked for */
 	struct loop_timer back_deadline;	/* of an answer that waits for room */
-	bool back_is_held;		/* back_held waits until the owner has been told */
+	bool back_is_held;		/* back_held waits until the owner has been told ... */
+	bool back_waits;		/* ... or until it says vu_frontend_shmem_again */
 	struct vu_msg back_held;
 	struct loop_job back_again;
 
-	struct vu_mem_region shadow[MEM_REGIONS_MAX];	/* what this daemon's table holds */
-	unsigned n_shadow;
+	struct vu_told told[VU_TOLD_MAX];	/* what this daemon's table holds */
+	unsigned n_told;		/* entries from here on are free */
+	struct mem_shared_taker taker;
+	struct loop_job memory_changed;
+	struct misuse left_out;		/* shared regions the daemon could not be given */
 	uint64_t started;		/* mask of rings that got SET_VRING_KICK */
 	int ring_err;			/* eventfd of SET_VRING_ERR, all rings' */
 	struct loop_watch ring_err_watch;
@@ -216,6 +249,10 @@ void vu_frontend_stop(struct vu_frontend *f);
 /* Guest wrote config space: SET_CONFIG of the cache's bytes [off, off + len). What is beyond the
  * config or comes while connecting is dropped. Any number of writes costs no memory. */
 void vu_frontend_config_write(struct vu_frontend *f, unsigned off, unsigned len);
+
+/* After -EINPROGRESS: the owner can decide about the daemon's SHMEM request now and is asked again,
+ * from the loop. Harmless when nothing waits. */
+void vu_frontend_shmem_again(struct vu_frontend *f);
 
 /* "running", for reports and errors. */
 const char *vu_state_name(enum vu_state s);

@@ -107,6 +107,8 @@ static void answer_sent(struct vu_frontend *f)
 		return;
 	}
 	loop_timer_cancel(f->loop, &f->back_deadline);
+	if (f->back_obeyed == VU_BACKEND_SHMEM_MAP && f->ops->shmem_mapped)
+		f->ops->shmem_mapped(f->arg, &f->back_map);
 	f->back_owed = false;
 	f->back_obeyed = 0;
 }
@@ -119,7 +121,13 @@ static void deadline_expired(void *arg)
 	vu_engine_pump(f);
 }
 
-/* Refuses or obeys @m, and answers. */
+static void hold(struct vu_frontend *f, const struct vu_msg *m)
+{
+	f->back_held = *m;
+	f->back_is_held = true;
+}
+
+/* Refuses or obeys @m, and answers; or, when the owner cannot decide yet, holds it. */
 static void serve_message(struct vu_frontend *f, struct vu_msg *m)
 {
 	struct err e;
@@ -133,6 +141,11 @@ static void serve_message(struct vu_frontend *f, struct vu_msg *m)
 	f->back_owed = is_shmem(m);
 	if (r == 0)
 		r = handle(f, m, &e);
+	if (r == -EINPROGRESS && f->back_owed) {
+		hold(f, m);
+		f->back_waits = true;
+		return;
+	}
 	vu_msg_close_fds(m);
 	if (r < 0 && misuse_first(&f->back_misuse))
 		log_warn("%s (socket %s): refused a request of the daemon: %s", f->params.name,
@@ -159,8 +172,7 @@ static bool settle(struct vu_frontend *f, struct vu_msg *m)
 	}
 	if (!(f->notices & (1u << VU_NOTICE_READY | 1u << VU_NOTICE_STOPPED)))
 		return true;
-	f->back_held = *m;
-	f->back_is_held = true;
+	hold(f, m);
 	loop_post(f->loop, &f->back_again);
 	return false;
 }
@@ -183,7 +195,7 @@ static bool serve_one(struct vu_frontend *f)
 	if (is_shmem(&m) && !settle(f, &m))
 		return false;
 	serve_message(f, &m);
-	return f->back.sock >= 0 && !vu_channel_pending(&f->back);
+	return f->back.sock >= 0 && !vu_channel_pending(&f->back) && !f->back_is_held;
 }
 
 /* What may be done now that requests were served. */
@@ -191,17 +203,20 @@ static void go_on(struct vu_frontend *f)
 {
 	if (f->back.sock >= 0)
 		loop_watch_events(f->loop, &f->back_watch,
+				  f->back_waits ? 0 :
 				  vu_channel_pending(&f->back) ? EPOLLOUT : EPOLLIN);
 	vu_engine_pump(f);
 }
 
-/* Posted after the notice it waits for, so the owner knows by now. */
+/* Posted after the notice it waits for, so the owner knows by now; or by the owner. */
 static void serve_held(void *arg)
 {
 	struct vu_frontend *f = arg;
 	struct vu_msg m = f->back_held;
 
-	f->back_is_held = false;
+	if (f->back_waits)
+		vu_engine_await(f);
+	f->back_is_held = f->back_waits = false;
 	if (settle(f, &m))
 		serve_message(f, &m);
 	go_on(f);
@@ -211,7 +226,12 @@ static void back_ready(void *arg, uint32_t events)
 {
 	struct vu_frontend *f = arg;
 
-	if (f->back_is_held)
+	/* Told by a hang-up that nobody waits for the answer any more. */
+	if (f->back_waits && events & (EPOLLHUP | EPOLLERR)) {
+		close_channel(f, "the daemon closed it while it was owed an answer");
+		vu_engine_pump(f);
+	}
+	if (f->back_is_held || f->back.sock < 0)
 		return;
 	/* A hang-up comes without room for the answer that waits: sending finds out. */
 	if (events & (EPOLLOUT | EPOLLHUP | EPOLLERR)) {
@@ -226,6 +246,12 @@ static void back_ready(void *arg, uint32_t events)
 		if (!serve_one(f))
 			break;
 	go_on(f);
+}
+
+void vu_frontend_shmem_again(struct vu_frontend *f)
+{
+	if (f->back_waits)
+		loop_post(f->loop, &f->back_again);
 }
 
 /* Made before it is known whether the daemon wants it: later the sandbox forbids to. */
@@ -263,7 +289,7 @@ void vu_back_fini(struct vu_frontend *f)
 	loop_cancel(f->loop, &f->back_again);
 	if (f->back_is_held)
 		vu_msg_close_fds(&f->back_held);
-	f->back_is_held = false;
+	f->back_is_held = f->back_waits = false;
 	f->back_owed = false;
 	f->back_obeyed = 0;
 	loop_unwatch(f->loop, &f->back_watch);

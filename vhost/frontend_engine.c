@@ -21,8 +21,8 @@ static const char *current_request(const struct vu_frontend *f)
 	return vu_request_name(f->n_pending ? f->pending[f->pending_at].request : f->last_request);
 }
 
-/* Arms the deadline anew for the oldest answer or for room in the socket. */
-static void await(struct vu_frontend *f)
+/* For the oldest answer or for room in the socket. */
+void vu_engine_await(struct vu_frontend *f)
 {
 	if (!f->n_pending && !vu_channel_pending(&f->channel) && !f->unheard) {
 		loop_timer_cancel(f->loop, &f->deadline);
@@ -35,7 +35,9 @@ static void deadline_expired(void *arg)
 {
 	struct vu_frontend *f = arg;
 
-	if (f->n_pending)
+	if (f->back_waits)
+		vu_engine_await(f);	/* it waits for us: the clock stands still */
+	else if (f->n_pending)
 		vu_frontend_lost(f, false,
 				 "the daemon did not answer %s within %u ms; see whether it hangs",
 				 current_request(f), f->params.deadline_ms);
@@ -59,7 +61,7 @@ static void send_failed(struct vu_frontend *f, uint32_t request, int code)
 	f->unheard = true;
 	vu_channel_discard(&f->channel);
 	if (!f->deadline.at)
-		await(f);
+		vu_engine_await(f);
 }
 
 void vu_engine_request(struct vu_frontend *f, struct vu_msg *m, unsigned at, unsigned len,
@@ -91,7 +93,7 @@ void vu_engine_request(struct vu_frontend *f, struct vu_msg *m, unsigned at, uns
 		};
 	}
 	if (!f->deadline.at)
-		await(f);
+		vu_engine_await(f);
 }
 
 /* The first ring of the mask that is not before @from; VU_RINGS_MAX for none. */
@@ -140,6 +142,7 @@ static void run_step(struct vu_frontend *f)
 	struct err e;
 	int r = 1;
 
+	f->about = f->script_ring;
 	if (s->needs & ~f->protocol)
 		r = 0;
 	else if (s->fill)
@@ -149,7 +152,7 @@ static void run_step(struct vu_frontend *f)
 		return;
 	}
 	if (r > 0) {
-		vu_engine_request(f, &m, f->script_ring, 0, s->answer);
+		vu_engine_request(f, &m, f->about, 0, s->answer);
 		if (m.nfds && m.fds[0] == f->lent)
 			fd_close(&f->lent);
 		f->hold = s->hold;
@@ -170,6 +173,7 @@ static void end_script(struct vu_frontend *f)
 	if (f->n_pending)
 		return;
 	f->step = NULL;
+	vu_memory_settle(f);
 	f->complete(f);
 }
 
@@ -212,8 +216,8 @@ void vu_engine_pump(struct vu_frontend *f)
 				  EPOLLIN | (vu_channel_pending(&f->channel) ? EPOLLOUT : 0));
 }
 
-/* Answer of REPLY_ACK: zero is success. */
-static int check_ack(const struct vu_pending *p, const struct vu_msg *m, struct err *e)
+/* Zero is success. */
+int vu_engine_check_ack(const struct vu_pending *p, const struct vu_msg *m, struct err *e)
 {
 	if (vu_msg_types[p->request].replies || m->payload.u64 == 0)
 		return 0;
@@ -238,8 +242,8 @@ static void take_answer(struct vu_frontend *f, struct vu_msg *m)
 	if (r == 0) {
 		f->pending_at = (f->pending_at + 1) % VU_PENDING_MAX;
 		f->n_pending--;
-		await(f);
-		r = p.answer ? p.answer(f, &p, m, &e) : check_ack(&p, m, &e);
+		vu_engine_await(f);
+		r = p.answer ? p.answer(f, &p, m, &e) : vu_engine_check_ack(&p, m, &e);
 	}
 	if (r < 0)
 		vu_frontend_lost(f, false, "%s", e.msg);
@@ -284,7 +288,7 @@ static void socket_ready(void *arg, uint32_t events)
 		if (r < 0)
 			send_failed(f, f->last_request, r);
 		else if (!vu_channel_pending(&f->channel))
-			await(f);
+			vu_engine_await(f);
 	}
 	vu_engine_receive(f);
 	vu_engine_pump(f);

@@ -53,6 +53,10 @@ void vu_engine_script(struct vu_frontend *f, const struct vu_step *steps, uint64
 /* Sends @m (id, payload, fds set) now; @at and @len are the answer's to know. */
 void vu_engine_request(struct vu_frontend *f, struct vu_msg *m, unsigned at, unsigned len,
 		       vu_answer *answer);
+/* The answer of REPLY_ACK to @p: 0, or -EPROTO with @e for a refusal. */
+int vu_engine_check_ack(const struct vu_pending *p, const struct vu_msg *m, struct err *e);
+/* Gives the daemon all of the deadline again. */
+void vu_engine_await(struct vu_frontend *f);
 /* Goes on as far as socket and window allow, and not while the back channel owes an answer. */
 void vu_engine_pump(struct vu_frontend *f);
 /* Takes in the answers that are there. */
@@ -64,10 +68,20 @@ void vu_connect_begin(struct vu_frontend *f);
 /* frontend_memory.c. The RAM region that holds all of [gpa, gpa + len), as a user address of the
  * daemon's table. -EINVAL when none does. */
 int vu_memory_user_addr(const struct vu_frontend *f, uint64_t gpa, uint64_t len, uint64_t *ret);
-/* Fill functions: SET_MEM_TABLE, REM_MEM_REG, ADD_MEM_REG, as far as the daemon's table differs. */
+/* Takes part in params.shared; ends that: the daemon holds nothing any more. */
+void vu_memory_init(struct vu_frontend *f);
+void vu_memory_fini(struct vu_frontend *f);
+/* A script is at its end and everything is answered. */
+void vu_memory_settle(struct vu_frontend *f);
+/* Fill functions: SET_MEM_TABLE, REM_MEM_REG, ADD_MEM_REG, as far as the daemon's table differs;
+ * and what the last two are answered. */
 int vu_memory_fill_table(struct vu_frontend *f, unsigned ring, struct vu_msg *m, struct err *e);
 int vu_memory_fill_rem(struct vu_frontend *f, unsigned ring, struct vu_msg *m, struct err *e);
 int vu_memory_fill_add(struct vu_frontend *f, unsigned ring, struct vu_msg *m, struct err *e);
+int vu_memory_removed(struct vu_frontend *f, const struct vu_pending *p, const struct vu_msg *m,
+		      struct err *e);
+int vu_memory_added(struct vu_frontend *f, const struct vu_pending *p, const struct vu_msg *m,
+		    struct err *e);
 
 /* frontend_rings.c. Makes and watches the eventfd of SET_VRING_ERR. 0 or -errno with @e. */
 int vu_rings_init(struct vu_frontend *f, struct err *e);
