@@ -14,14 +14,11 @@ static int set_slot(const struct guest_window *w, uint64_t gpa, uint64_t size)
 	return m->ops->slot_set(m->ctx, w->window.slot, gpa, size, w->window.host);
 }
 
-/* Loop. A slot that is in use cannot be given another place by one call that is sure to work. */
-static void move_run(void *arg)
+/* A slot that is in use cannot be given another place by one call that is sure to work. */
+static void move(struct guest_window *w)
 {
-	struct guest_window *w = arg;
 	int r;
 
-	if (w->window.gpa == w->wanted)
-		return;
 	if (w->window.gpa != GUEST_WINDOW_NOWHERE)
 		set_slot(w, w->window.gpa, 0);
 	w->window.gpa = GUEST_WINDOW_NOWHERE;
@@ -33,6 +30,18 @@ static void move_run(void *arg)
 	else if (misuse_first(&w->refused))
 		log_warn("device %s: its window cannot be at %#" PRIx64 ": %s: it is nowhere",
 			 w->name, w->wanted, strerror(-r));
+}
+
+/* Loop. */
+static void move_run(void *arg)
+{
+	struct guest_window *w = arg;
+
+	if (w->window.gpa == w->wanted)
+		return;
+	move(w);
+	if (w->moved)
+		w->moved(w->moved_arg);
 }
 
 static int repair(struct guest_window *w, struct err *e)

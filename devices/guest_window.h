@@ -37,6 +37,8 @@ struct guest_window {
 	struct loop_job shrunk;		/* looks at once: a vCPU met what is not there */
 	struct loop_timer look;		/* at the sizes of what is mapped; set while something is */
 	struct guest_window *next;	/* the machine's list */
+	void (*moved)(void *arg);	/* loop, after each change of window.gpa; may be NULL */
+	void *moved_arg;
 	struct misuse refused;		/* places that the machine did not take */
 	struct misuse repaired;		/* times that objects had shrunk under their mappings */
 };

@@ -18,6 +18,7 @@
 #include "base/loop.h"
 #include "devices/bus.h"
 #include "memory/guest_mem.h"
+#include "memory/shared.h"
 
 struct virtio_mmio;
 
@@ -90,6 +91,7 @@ struct machine {
 	struct virtio_mmio *mmio_last;	/* ... and the newest, borrowed */
 	uint64_t mmio_windows;		/* bytes taken for their shared memory regions */
 	struct guest_window *windows;	/* guest_window.c's: all of them */
+	struct mem_shared shared;	/* shmem_share.c's: what daemons get of them */
 };
 
 /*

@@ -84,8 +84,7 @@ uint64_t shmem_size(const struct shmem *s)
 	return s->count ? s->window.window.size : 0;
 }
 
-/* Where @m is in the window: 0 with *@ret, or -errno with @e. */
-static int place(const struct shmem *s, const struct vu_shmem_map *m, uint64_t *ret, struct err *e)
+int shmem_place(const struct shmem *s, const struct vu_shmem_map *m, uint64_t *ret, struct err *e)
 {
 	const struct shmem_region *r = shmem_find(s, m->shmid);
 
@@ -102,7 +101,7 @@ static int place(const struct shmem *s, const struct vu_shmem_map *m, uint64_t *
 int shmem_map(struct shmem *s, const struct vu_shmem_map *m, int fd, struct err *e)
 {
 	uint64_t at;
-	int r = place(s, m, &at, e);
+	int r = shmem_place(s, m, &at, e);
 
 	if (!r)
 		r = window_map(&s->window.window, at, fd, m->fd_offset, m->len, m->rw, e);
@@ -114,7 +113,7 @@ int shmem_map(struct shmem *s, const struct vu_shmem_map *m, int fd, struct err 
 int shmem_unmap(struct shmem *s, const struct vu_shmem_map *m, struct err *e)
 {
 	uint64_t at;
-	int r = place(s, m, &at, e);
+	int r = shmem_place(s, m, &at, e);
 
 	return r ? r : window_unmap(&s->window.window, at, m->len, e);
 }

@@ -48,6 +48,10 @@ const struct shmem_region *shmem_find(const struct shmem *s, uint32_t id);
 /* Any thread. Bytes of the window; 0 when there is none. */
 uint64_t shmem_size(const struct shmem *s);
 
+/* Where @m is in the window: 0 with *@ret, or -errno with @e: -ENXIO (no such region), -EINVAL
+ * (empty or beyond the region). */
+int shmem_place(const struct shmem *s, const struct vu_shmem_map *m, uint64_t *ret, struct err *e);
+
 /*
  * Maps a part of @fd, borrowed, into a region; live for every vCPU when it returns. 0, or with @e
  * and nothing changed: -ENXIO (no such region), -EINVAL (beyond the region), or what window_map

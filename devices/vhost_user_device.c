@@ -178,8 +178,10 @@ static void start_step(struct vhost_user_device *dev)
 /* No one touches the rings any more. */
 static void stop_complete(struct vhost_user_device *dev)
 {
+	dev->emptying = !shmem_share_clear(&dev->share);
+	if (dev->emptying)
+		return;
 	dev->run = VHOST_USER_IDLE;
-	shmem_clear(&dev->shmem);
 	dev->virtio.transport->disconnect(&dev->virtio);
 	virtio_reset_done(&dev->virtio);
 	if (dev->reset_done)
@@ -213,8 +215,9 @@ static void machine_reset_step(struct vhost_user_device *dev)
 {
 	void (*done)(void *arg) = dev->reset_done;
 
+	if (!shmem_share_clear(&dev->share))
+		return;
 	dev->reset_done = NULL;
-	shmem_clear(&dev->shmem);
 	dev->virtio.transport->reset(&dev->virtio);
 	done(dev->reset_arg);
 }
@@ -315,7 +318,7 @@ static void daemon_lost(void *arg, const char *why, bool daemon_dead)
 		return;
 	}
 	log_error("device %s", why);
-	shmem_clear(&dev->shmem);
+	shmem_share_clear(&dev->share);
 	machine_wake(dev->machine);
 	if (dev->run == VHOST_USER_IDLE)
 		return;
@@ -358,14 +361,39 @@ static int daemon_maps(void *arg, const struct vu_shmem_map *m, int fd, struct e
 {
 	struct vhost_user_device *dev = arg;
 
-	return shmem_map(&dev->shmem, m, fd, e);
+	if (!dev->realized)
+		return err_set(e, -EBUSY, "device %s is not there yet", dev->id);
+	return shmem_share_map(&dev->share, m, fd, e);
 }
 
 static int daemon_unmaps(void *arg, const struct vu_shmem_map *m, struct err *e)
 {
 	struct vhost_user_device *dev = arg;
 
-	return shmem_unmap(&dev->shmem, m, e);
+	if (!dev->realized)
+		return err_set(e, -EBUSY, "device %s is not there yet", dev->id);
+	return shmem_share_unmap(&dev->share, m, e);
+}
+
+static void daemon_mapped(void *arg, const struct vu_shmem_map *m)
+{
+	struct vhost_user_device *dev = arg;
+
+	shmem_share_mapped(&dev->share, m);
+}
+
+/* Other daemons have let go of something. */
+static void share_settled(void *arg)
+{
+	struct vhost_user_device *dev = arg;
+
+	if (dev->emptying)
+		stop_complete(dev);
+	else if (dev->share.clearing)
+		shmem_share_clear(&dev->share);
+	if (dev->reset_done)
+		loop_post(dev->machine->loop, &dev->work);
+	vu_frontend_shmem_again(&dev->frontend);
 }
 
 static const struct vu_frontend_ops frontend_ops = {
@@ -378,6 +406,7 @@ static const struct vu_frontend_ops frontend_ops = {
 	.ring_error = daemon_ring_error,
 	.shmem_map = daemon_maps,
 	.shmem_unmap = daemon_unmaps,
+	.shmem_mapped = daemon_mapped,
 };
 
 /* Set-up */
@@ -406,6 +435,7 @@ int vhost_user_device_connect(struct vhost_user_device *dev, int *sock, struct e
 			       (unsigned)dev->options->config_size,
 		.required = dev->type->required,
 		.quirk = dev->options->quirk,
+		.shared = dev->options->shmem_share ? NULL : &dev->machine->shared,
 	};
 
 	return vu_frontend_init(&dev->frontend, dev->machine->loop, dev->machine->mem, sock,
@@ -446,14 +476,9 @@ static int count_queues(const struct vhost_user_device *dev, unsigned *ret, stru
 	return 0;
 }
 
-int vhost_user_device_realize(struct vhost_user_device *dev, struct err *e)
+/* What the type needs of a daemon, beside what the front end asked for. */
+static int check_offer(const struct vhost_user_device *dev, struct err *e)
 {
-	const struct vhost_user_options *o = dev->options;
-	struct virtio_dev *d = &dev->virtio;
-	unsigned n = 0;
-	int r;
-
-	assert(dev->ready && !dev->realized);
 	if (dev->lost)
 		return err_set(e, -ENOTCONN, "device %s", dev->why.msg);
 	if (!(dev->frontend.features & BIT64(VIRTIO_F_VERSION_1)))
@@ -464,7 +489,34 @@ int vhost_user_device_realize(struct vhost_user_device *dev, struct err *e)
 		return err_set(e, -EINVAL, "device %s: the daemon at %s has no shared memory region 0, which"
 			       " is what the guest would use of it; use another daemon or device type",
 			       dev->id, where(dev));
-	r = count_queues(dev, &n, e);
+	return 0;
+}
+
+static int realize_regions(struct vhost_user_device *dev, struct err *e)
+{
+	const struct vhost_user_options *o = dev->options;
+	int r;
+
+	r = shmem_init(&dev->shmem, dev->machine, dev->id, dev->frontend.shmem, o->shmem_max, e);
+	if (!r)
+		r = shmem_share_init(&dev->share, &dev->shmem, dev->machine, dev->id,
+				     o->shmem_share, share_settled, dev, e);
+	if (!r && shmem_size(&dev->shmem))
+		dev->virtio.shmem = &dev->shmem;
+	return r;
+}
+
+int vhost_user_device_realize(struct vhost_user_device *dev, struct err *e)
+{
+	const struct vhost_user_options *o = dev->options;
+	struct virtio_dev *d = &dev->virtio;
+	unsigned n = 0;
+	int r;
+
+	assert(dev->ready && !dev->realized);
+	r = check_offer(dev, e);
+	if (!r)
+		r = count_queues(dev, &n, e);
 	if (!r)
 		r = virtio_init(d, dev->id, (uint16_t)o->virtio_id, n, (uint16_t)o->queue_size,
 				(unsigned)o->config_size, dev->machine, e);
@@ -475,18 +527,13 @@ int vhost_user_device_realize(struct vhost_user_device *dev, struct err *e)
 	d->offered = vu_features_offer(dev->type, dev->frontend.features);
 	d->config_window = dev->type->config_window;
 	load_config(dev);
-	r = shmem_init(&dev->shmem, dev->machine, dev->id, dev->frontend.shmem, o->shmem_max, e);
-	if (r) {
-		virtio_fini(d);
-		return r;
-	}
-	if (shmem_size(&dev->shmem))
-		d->shmem = &dev->shmem;
-	if (o->transport == VHOST_USER_PCI)
+	r = realize_regions(dev, e);
+	if (!r && o->transport == VHOST_USER_PCI)
 		r = virtio_pci_init(&dev->pci, d, dev->bus, dev->type->pci_class, e);
-	else
+	else if (!r)
 		r = virtio_mmio_init(&dev->mmio, d, e);
 	if (r) {
+		shmem_share_fini(&dev->share);
 		shmem_fini(&dev->shmem);
 		virtio_fini(d);
 		return r;
@@ -503,6 +550,7 @@ void vhost_user_device_fini(struct vhost_user_device *dev)
 	vu_frontend_fini(&dev->frontend);
 	if (dev->virtio.transport)
 		dev->virtio.transport->fini(&dev->virtio);
+	shmem_share_fini(&dev->share);
 	shmem_fini(&dev->shmem);
 	virtio_fini(&dev->virtio);
 	dev->machine = NULL;

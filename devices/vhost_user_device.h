@@ -20,7 +20,8 @@
  * A device with shared memory regions is the exception to "posts and goes on": its driver may touch
  * a region right after DRIVER_OK, and the daemon fills it before it answers SET_VRING_ENABLE, so
  * that exit ends when the device runs, or never will. Mappings end with the life they were made in:
- * when the device stops or its connection is lost.
+ * when the device stops or its connection is lost. Of a device with shmem-share=on they are shared
+ * with other daemons, and a stop is complete only when those have let go (shmem_share.h).
  *
  * Config space is the daemon's, cached; what the front end has to say in it (the number of queues)
  * is put over it each time. All under the device lock, and in the loop unless marked "set-up".
@@ -32,6 +33,7 @@
 #include <stdint.h>
 
 #include "devices/shmem.h"
+#include "devices/shmem_share.h"
 #include "devices/vhost_user_options.h"
 #include "devices/virtio.h"
 #include "devices/virtio_mmio.h"
@@ -57,6 +59,7 @@ struct vhost_user_device {
 	struct vu_frontend frontend;
 	struct virtio_dev virtio;
 	struct shmem shmem;		/* regions the daemon has; often none */
+	struct shmem_share share;
 	union {
 		struct virtio_pci pci;
 		struct virtio_mmio mmio;
@@ -71,6 +74,7 @@ struct vhost_user_device {
 	bool lost;			/* the connection is gone */
 	bool daemon_dead;		/* and the daemon touches guest memory no more */
 	enum vhost_user_run run;
+	bool emptying;			/* stopped, but the window is not empty yet */
 	struct misuse not_started;	/* DRIVER_OKs that came to nothing */
 	struct loop_job work;
 	uint64_t config_dirty[VIRTIO_CONFIG_MAX / 64];	/* bytes written, not handed on yet */

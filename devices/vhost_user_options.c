@@ -48,6 +48,8 @@ const struct keyval vhost_user_keys[] = {
 	{ .key = "shmem-max", .type = KEYVAL_SIZE, .offset = FIELD(shmem_max),
 	  .help = "most that the daemon's shared memory regions may have; 64G" },
 	STRING("quirk", quirk_word, "in what the daemon is not what the specification says; see the manual"),
+	{ .key = "shmem-share", .type = KEYVAL_BOOL, .offset = FIELD(shmem_share),
+	  .help = "other devices may read and write what the daemon maps there" },
 	REFUSED("chardev", "there are no chardevs here: write the path of its socket, socket=PATH"),
 	REFUSED("bootindex", "the kernel is given by --kernel, no device is booted from"),
 	REFUSED("server", "minivmm connects to the daemon, it does not listen: start the daemon with a"

@@ -31,6 +31,7 @@ struct vhost_user_options {
 	uint64_t queues, queue_size, config_size, virtio_id;
 	uint64_t shmem_max;		/* bytes of all shared memory regions together */
 	int transport;			/* enum vhost_user_transport */
+	bool shmem_share;		/* what is mapped into them is other daemons' memory, too */
 	bool fd_given, queues_given, queue_size_given, config_size_given, virtio_id_given;
 
 	/* Not parsed: the caller sets these before vhost_user_device_init. */

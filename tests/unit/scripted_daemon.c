@@ -240,6 +240,14 @@ static void drop_region(struct scripted_daemon *d, unsigned i)
 	d->region_fds[i] = d->region_fds[d->n_regions];
 }
 
+/* "Memory region description": nothing is in a table twice. */
+static void judge_region(struct scripted_daemon *d, const struct vu_mem_region *r)
+{
+	for (unsigned i = 0; i < d->n_regions; i++)
+		if (range_overlaps(d->regions[i].gpa, d->regions[i].size, r->gpa, r->size))
+			err_set(&d->illegal, -EPROTO, "ADD_MEM_REG of a region that is there");
+}
+
 static void take_memory_message(struct scripted_daemon *d, struct vu_msg *m)
 {
 	const struct vu_mem_region *r = &m->payload.mem_reg.region;
@@ -256,6 +264,7 @@ static void take_memory_message(struct scripted_daemon *d, struct vu_msg *m)
 		break;
 	case VU_ADD_MEM_REG:
 		assert(d->n_regions < ARRAY_SIZE(d->regions));
+		judge_region(d, r);
 		d->regions[d->n_regions] = *r;
 		d->region_fds[d->n_regions++] = vu_msg_take_fd(m, 0);
 		break;
