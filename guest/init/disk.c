@@ -259,6 +259,56 @@ static int read_device(const struct call *c)
 	return 0;
 }
 
+/* Has the disk read straight into a file's own pages, as a DAX file system has them: O_DIRECT into
+ * a mapping of it. Whether that works is the caller's to judge. */
+static int direct_read(const struct call *c, const char *path, uint8_t *to, uint64_t size)
+{
+	int disk = sys_open(DISK, O_RDONLY | O_DIRECT);
+	char hex[SHA256_HEX];
+	struct sha256 h;
+	uint64_t done = 0;
+	long n = disk;
+
+	if (disk < 0)
+		return verb_fail(c, DISK ": %e", disk);
+	while (done < size && (n = sys_read(disk, to + done, size - done)) > 0)
+		done += (uint64_t)n;
+	sys_close(disk);
+	if (n < 0) {
+		verb_say(c, "%u bytes, then %e", done, (int)n);
+		return 0;
+	}
+	sha256_init(&h);
+	sha256_add(&h, to, done);
+	n = (long)done;
+	sha256_hex(&h, hex);
+	verb_say(c, "%s %u bytes, sha256 %s", path, n, hex);
+	return 0;
+}
+
+static int read_into(const struct call *c)
+{
+	const char *path = c->value;
+	uint64_t size;
+	long at;
+	int fd, r;
+
+	if (!text_number(&path, &size) || !size || *path++ != ',' || !*path)
+		return verb_fail(c, "'%s' is not SIZE,FILE", c->value);
+	fd = sys_open(path, O_RDWR | O_CREAT);
+	r = fd < 0 ? fd : (int)SYS(__NR_ftruncate, fd, size);
+	if (r < 0)
+		return verb_fail(c, "%s: %e", path, r);
+	at = SYS(__NR_mmap, 0, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (at < 0 && at > -4096)
+		return verb_fail(c, "mapping %s: %e", path, (int)at);
+	r = direct_read(c, path, (uint8_t *)at, size);
+	SYS(__NR_munmap, at, size);
+	SYS(__NR_fsync, fd);
+	sys_close(fd);
+	return r;
+}
+
 static int drop_caches(const struct call *c)
 {
 	int fd = sys_open("/proc/sys/vm/drop_caches", O_WRONLY);
@@ -287,6 +337,8 @@ const struct verb disk_verbs[] = {
 	  "compare " WRITTEN " with that stream" },
 	{ "read-all", "[DEVICE]", VERB_PLAIN, read_device,
 	  "read all of the disk, past the caches" },
+	{ "read-into", "SIZE,FILE", VERB_PLAIN, read_into,
+	  "read the disk past the caches, into the mapped pages of a file" },
 	{ "drop-caches", NULL, VERB_MACHINE, drop_caches, "sync and forget what was read" },
 	{ "sync", NULL, VERB_PLAIN, sync_all, "flush all file systems" },
 	{ "stream", "SIZE[,SEED]", VERB_PLAIN, print_stream,
