@@ -44,7 +44,9 @@ enum {
 	BACKEND_BATCH = 64,		/* chains handle_queue gets before the socket's turn */
 	BACKEND_POLL_MS = 1,		/* how often a ring without kick eventfd is looked at */
 	BACKEND_F_VERSION_1 = 32,	/* virtio feature bit */
-	BACKEND_REPLY_MS = 10000,	/* that a front end may take to answer SHMEM_MAP */
+	/* That a front end may take to answer SHMEM_MAP: it may have to wait for other daemons, and
+	 * gives those 10 seconds for each of their answers (shmem-share). */
+	BACKEND_REPLY_MS = 30000,
 };
 
 struct backend;
