@@ -82,16 +82,6 @@ struct vhost_user_device {
 	void *reset_arg;
 };
 
-/*
- * Set-up. A stream socket connected to the daemon that listens at @path, or -errno with @e saying
- * what is wrong with the path. Waits at most 10 seconds for a daemon that is busy. The caller owns
- * it.
- */
-int vhost_user_connect(const char *path, struct err *e);
-/* Set-up, before anything is opened here: an fd that nobody handed over would be one of our own
- * later. 0 when @fd is a connected Unix stream socket, or -errno with @e. */
-int vhost_user_check_inherited(int fd, struct err *e);
-
 /* Set-up. Dead values. @o (parsed, number and vcpus set), @m and @bus are borrowed, and @dev must
  * not move, until vhost_user_device_fini. */
 void vhost_user_device_init(struct vhost_user_device *dev, const struct vhost_user_options *o,

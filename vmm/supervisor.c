@@ -17,7 +17,7 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/range.h"
-#include "devices/vhost_user_device.h"
+#include "devices/vhost_user_socket.h"
 #include "memory/shm_named.h"
 
 enum request { CONNECT, GOODBYE };

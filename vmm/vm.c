@@ -15,6 +15,7 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/range.h"
+#include "devices/vhost_user_socket.h"
 #include "memory/shm_named.h"
 #include "vmm/boot.h"
 #include "vmm/kernel_path.h"

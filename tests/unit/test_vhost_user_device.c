@@ -18,6 +18,7 @@
 #include <linux/virtio_pci.h>
 
 #include "base/fd.h"
+#include "devices/vhost_user_socket.h"
 #include "tests/unit/vhost_user_rig.h"
 
 static void refused(struct vhost_user_rig *r, const char *part)
