@@ -9,7 +9,9 @@
 
 #include <linux/virtio_pmem.h>
 
+#include "base/clock.h"
 #include "base/range.h"
+#include "devices/vhost_user_offer.h"
 
 /* Config space */
 
@@ -45,21 +47,49 @@ static bool is_dirty(const struct vhost_user_device *dev, unsigned byte)
 	return byte < VIRTIO_CONFIG_MAX && dev->config_dirty[byte / 64] & BIT64(byte % 64);
 }
 
-/* Loop. Hands on what the driver wrote, one write for each run of bytes. */
+/* Loop. Hands on what the driver wrote, one write for each run of bytes; to the next daemon when
+ * there is none. */
 static void flush_config(struct vhost_user_device *dev)
 {
 	struct vu_frontend *f = &dev->frontend;
 
+	if (dev->lost)
+		return;
 	for (unsigned at = 0, len; at < VIRTIO_CONFIG_MAX; at += len + 1) {
 		for (len = 0; is_dirty(dev, at + len); len++)
 			f->config[at + len] = dev->virtio.config[at + len];
-		if (len && !dev->lost)
+		if (len)
 			vu_frontend_config_write(f, at, len);
 	}
 	memset(dev->config_dirty, 0, sizeof(dev->config_dirty));
 }
 
 /* Life cycle, in the loop */
+
+/* @why is logged the first time; NULL: it was. */
+static void start_failed(struct vhost_user_device *dev, const char *why)
+{
+	if (why && misuse_first(&dev->not_started))
+		log_warn("device %s: cannot start: %s", dev->id, why);
+	virtio_needs_reset(&dev->virtio, NULL);
+	machine_wake(dev->machine);
+}
+
+/* Without a connection a start waits for one. A driver whose exit waits with it, does not wait for
+ * ever: it may hold up a whole guest. */
+static void await_connection(struct vhost_user_device *dev)
+{
+	if (!vhost_user_link_is_on(&dev->link))
+		start_failed(dev, NULL);
+	else if (dev->virtio.shmem && !dev->patience.at)
+		loop_timer_set(dev->machine->loop, &dev->patience,
+			       clock_ns() + MS_TO_NS(VU_DEADLINE_MS));
+}
+
+static void patience_ended(void *arg)
+{
+	start_failed(arg, "its daemon did not come back while the driver waited");
+}
 
 static void start_step(struct vhost_user_device *dev)
 {
@@ -69,9 +99,10 @@ static void start_step(struct vhost_user_device *dev)
 	int r;
 
 	if (dev->lost) {
-		virtio_needs_reset(d, NULL);
+		await_connection(dev);
 		return;
 	}
+	loop_timer_cancel(dev->machine->loop, &dev->patience);
 	f->n_rings = d->n_queues;
 	for (unsigned i = 0; i < d->n_queues; i++) {
 		const struct virtio_queue *q = &d->queues[i];
@@ -84,10 +115,8 @@ static void start_step(struct vhost_user_device *dev)
 	if (!r)
 		r = vu_frontend_start(f, d->acked, &e);
 	if (r) {
-		if (misuse_first(&dev->not_started))
-			log_warn("device %s: cannot start: %s", dev->id, e.msg);
 		d->transport->disconnect(d);
-		virtio_needs_reset(d, NULL);
+		start_failed(dev, e.msg);
 		return;
 	}
 	dev->run = VHOST_USER_STARTING;
@@ -100,6 +129,7 @@ static void stop_complete(struct vhost_user_device *dev)
 	if (dev->emptying)
 		return;
 	dev->run = VHOST_USER_IDLE;
+	loop_timer_cancel(dev->machine->loop, &dev->patience);
 	dev->virtio.transport->disconnect(&dev->virtio);
 	virtio_reset_done(&dev->virtio);
 	if (dev->reset_done)
@@ -148,7 +178,8 @@ static void work_run(void *arg)
 	flush_config(dev);
 	if (d->resetting)
 		stop_step(dev);
-	else if (d->live && dev->run == VHOST_USER_IDLE)
+	else if (d->live && dev->run == VHOST_USER_IDLE &&
+		 !(d->status & VIRTIO_CONFIG_S_NEEDS_RESET))
 		start_step(dev);
 	if (dev->reset_done && !d->resetting)
 		machine_reset_step(dev);
@@ -198,13 +229,47 @@ static const struct virtio_backend_ops backend_ops = {
 	.config_write = config_write,
 };
 
+/* The next daemon, in the loop */
+
+/* The daemon that was tried is none. */
+static void turn_away(struct vhost_user_device *dev, const char *why)
+{
+	vu_frontend_fini(&dev->frontend);
+	vhost_user_link_failed(&dev->link, why);
+}
+
+/* The one that was lost has a successor, who knows nothing of what was. */
+static void take_daemon(struct vhost_user_device *dev)
+{
+	uint8_t before[VIRTIO_CONFIG_MAX];
+	struct err e;
+
+	if (vhost_user_offer_fits(dev, &e)) {
+		turn_away(dev, e.msg);
+		return;
+	}
+	dev->lost = false;
+	vhost_user_link_up(&dev->link, dev->run == VHOST_USER_LOST ?
+			   "; it works when the guest has reset it" : "");
+	flush_config(dev);
+	memcpy(before, dev->virtio.config, sizeof(before));
+	if (dev->type->config != VU_CONFIG_REGION)
+		load_config(dev);
+	if (memcmp(before, dev->virtio.config, sizeof(before)))
+		virtio_config_changed(&dev->virtio);
+	loop_post(dev->machine->loop, &dev->work);
+}
+
 /* The daemon's side, in the loop */
 
 static void daemon_ready(void *arg)
 {
 	struct vhost_user_device *dev = arg;
 
-	dev->ready = true;
+	if (dev->realized)
+		take_daemon(dev);
+	else
+		dev->ready = true;
 }
 
 static void daemon_started(void *arg)
@@ -228,8 +293,11 @@ static void daemon_lost(void *arg, const char *why, bool daemon_dead)
 {
 	struct vhost_user_device *dev = arg;
 
+	if (vhost_user_link_is_trying(&dev->link)) {
+		turn_away(dev, why);
+		return;
+	}
 	dev->lost = true;
-	dev->daemon_dead = daemon_dead;
 	if (!dev->realized) {
 		dev->failed = true;
 		err_set(&dev->why, -ENOTCONN, "%s", why);
@@ -238,9 +306,15 @@ static void daemon_lost(void *arg, const char *why, bool daemon_dead)
 	log_error("device %s", why);
 	shmem_share_clear(&dev->share);
 	machine_wake(dev->machine);
-	if (dev->run == VHOST_USER_IDLE)
+	/* One that has no ring writes nothing, and the one that had them is dead already. */
+	if (dev->run == VHOST_USER_IDLE || dev->run == VHOST_USER_LOST) {
+		vhost_user_link_lost(&dev->link);
 		return;
+	}
 	dev->run = VHOST_USER_LOST;
+	dev->daemon_dead = daemon_dead;
+	if (daemon_dead)
+		vhost_user_link_lost(&dev->link);
 	if (dev->virtio.resetting)
 		stop_step(dev);
 	else
@@ -251,8 +325,11 @@ static void daemon_ended(void *arg)
 {
 	struct vhost_user_device *dev = arg;
 
+	if (dev->run != VHOST_USER_LOST || dev->daemon_dead)
+		return;
 	dev->daemon_dead = true;
-	if (dev->run == VHOST_USER_LOST && dev->virtio.resetting)
+	vhost_user_link_lost(&dev->link);
+	if (dev->virtio.resetting)
 		stop_complete(dev);
 }
 
@@ -281,6 +358,10 @@ static int daemon_maps(void *arg, const struct vu_shmem_map *m, int fd, struct e
 
 	if (!dev->realized)
 		return err_set(e, -EBUSY, "device %s is not there yet", dev->id);
+	/* What was there is gone, and the guest has not been told of a new life. */
+	if (dev->run == VHOST_USER_LOST)
+		return err_set(e, -EBUSY, "the guest has not reset the device since the daemon before"
+			       " was lost");
 	return shmem_share_map(&dev->share, m, fd, e);
 }
 
@@ -327,6 +408,47 @@ static const struct vu_frontend_ops frontend_ops = {
 	.shmem_mapped = daemon_mapped,
 };
 
+/* Connecting */
+
+static int begin_to_negotiate(struct vhost_user_device *dev, int *sock, int *pidfd, struct err *e)
+{
+	struct vu_frontend_params params = {
+		.name = dev->id,
+		.socket = dev->where,
+		.config_size = dev->type->config == VU_CONFIG_REGION ? 0 :
+			       (unsigned)dev->options->config_size,
+		.required = dev->type->required,
+		.quirk = dev->options->quirk,
+		.shared = dev->options->shmem_share ? NULL : &dev->machine->shared,
+		.pidfd = pidfd,
+	};
+
+	return vu_frontend_init(&dev->frontend, dev->machine->loop, dev->machine->mem, sock,
+				&params, &frontend_ops, dev, e);
+}
+
+static void try_daemon(void *arg, int *sock, int *pidfd)
+{
+	struct vhost_user_device *dev = arg;
+	struct err e;
+
+	vu_frontend_fini(&dev->frontend);
+	if (begin_to_negotiate(dev, sock, pidfd, &e))
+		turn_away(dev, e.msg);
+}
+
+static void no_daemon(void *arg)
+{
+	struct vhost_user_device *dev = arg;
+
+	loop_post(dev->machine->loop, &dev->work);
+}
+
+static const struct vhost_user_link_ops link_ops = {
+	.try = try_daemon,
+	.hopeless = no_daemon,
+};
+
 /* Set-up */
 
 void vhost_user_device_init(struct vhost_user_device *dev, const struct vhost_user_options *o,
@@ -335,79 +457,16 @@ void vhost_user_device_init(struct vhost_user_device *dev, const struct vhost_us
 	*dev = (struct vhost_user_device){ .options = o, .type = o->type, .machine = m,
 					   .bus = bus };
 	dev->work = (struct loop_job){ .run = work_run, .arg = dev };
+	dev->patience = (struct loop_timer){ .expired = patience_ended, .arg = dev };
+	vhost_user_link_init(&dev->link, m->loop, dev->id, &link_ops, dev);
 	vhost_user_options_name(o, dev->id);
 	snprintf(dev->fd_name, sizeof(dev->fd_name), "fd %u", (unsigned)o->fd);
-}
-
-static const char *where(const struct vhost_user_device *dev)
-{
-	return dev->options->socket ? dev->options->socket : dev->fd_name;
+	dev->where = o->socket ? o->socket : dev->fd_name;
 }
 
 int vhost_user_device_connect(struct vhost_user_device *dev, int *sock, struct err *e)
 {
-	struct vu_frontend_params params = {
-		.name = dev->id,
-		.socket = where(dev),
-		.config_size = dev->type->config == VU_CONFIG_REGION ? 0 :
-			       (unsigned)dev->options->config_size,
-		.required = dev->type->required,
-		.quirk = dev->options->quirk,
-		.shared = dev->options->shmem_share ? NULL : &dev->machine->shared,
-	};
-
-	return vu_frontend_init(&dev->frontend, dev->machine->loop, dev->machine->mem, sock,
-				&params, &frontend_ops, dev, e);
-}
-
-/* How many counted queues the daemon can serve, after the fixed ones. */
-static unsigned queues_room(const struct vhost_user_device *dev)
-{
-	const struct vu_device_type *t = dev->type;
-	const struct vu_frontend *f = &dev->frontend;
-	unsigned max = f->queues_max < VIRTIO_QUEUES_MAX ? f->queues_max : VIRTIO_QUEUES_MAX;
-	unsigned room = max > t->queues_fixed ? max - t->queues_fixed : 0;
-	bool many = t->mq_feature < 0 || (f->protocol & BIT64(VU_PF_MQ) &&
-					  f->features & BIT64(t->mq_feature));
-
-	return many || room == 0 ? room : 1;
-}
-
-static int count_queues(const struct vhost_user_device *dev, unsigned *ret, struct err *e)
-{
-	const struct vhost_user_options *o = dev->options;
-	const struct vu_device_type *t = dev->type;
-	unsigned room = queues_room(dev), want;
-
-	if (o->queues_given)
-		want = (unsigned)o->queues;
-	else if (t->queues_default == VU_QUEUES_PER_VCPU)
-		want = o->vcpus > 1 && room > 1 ? (unsigned)min_u64(o->vcpus, room) : 1;
-	else
-		want = (unsigned)t->queues_default;
-	if (dev->frontend.queues_max < t->queues_fixed || want > room)
-		return err_set(e, -EINVAL, "device %s: it needs %u queues, but the daemon at %s serves %u%s",
-			       dev->id, t->queues_fixed + want, where(dev), t->queues_fixed + room,
-			       o->queues_given ? ": give queues= less, or start the daemon with more" :
-			       ": start the daemon with more");
-	*ret = t->queues_fixed + want;
-	return 0;
-}
-
-/* What the type needs of a daemon, beside what the front end asked for. */
-static int check_offer(const struct vhost_user_device *dev, struct err *e)
-{
-	if (dev->lost)
-		return err_set(e, -ENOTCONN, "device %s", dev->why.msg);
-	if (!(dev->frontend.features & BIT64(VIRTIO_F_VERSION_1)))
-		return err_set(e, -EINVAL, "device %s: the daemon at %s does not offer VIRTIO_F_VERSION_1:"
-			       " minivmm has no legacy devices; use a daemon of virtio 1.0 or later",
-			       dev->id, where(dev));
-	if (dev->type->config == VU_CONFIG_REGION && !dev->frontend.shmem[0])
-		return err_set(e, -EINVAL, "device %s: the daemon at %s has no shared memory region 0, which"
-			       " is what the guest would use of it; use another daemon or device type",
-			       dev->id, where(dev));
-	return 0;
+	return begin_to_negotiate(dev, sock, NULL, e);
 }
 
 static int realize_regions(struct vhost_user_device *dev, struct err *e)
@@ -432,9 +491,9 @@ int vhost_user_device_realize(struct vhost_user_device *dev, struct err *e)
 	int r;
 
 	assert(dev->ready && !dev->realized);
-	r = check_offer(dev, e);
-	if (!r)
-		r = count_queues(dev, &n, e);
+	if (dev->lost)
+		return err_set(e, -ENOTCONN, "device %s", dev->why.msg);
+	r = vhost_user_offer_check(dev, &n, e);
 	if (!r)
 		r = virtio_init(d, dev->id, (uint16_t)o->virtio_id, n, (uint16_t)o->queue_size,
 				(unsigned)o->config_size, dev->machine, e);
@@ -465,6 +524,8 @@ void vhost_user_device_fini(struct vhost_user_device *dev)
 	if (!dev->machine)
 		return;
 	loop_cancel(dev->machine->loop, &dev->work);
+	loop_timer_cancel(dev->machine->loop, &dev->patience);
+	vhost_user_link_fini(&dev->link);
 	vu_frontend_fini(&dev->frontend);
 	if (dev->virtio.transport)
 		dev->virtio.transport->fini(&dev->virtio);

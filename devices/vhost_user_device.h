@@ -17,11 +17,20 @@
  * and the VMM goes on; the reset after it is complete only when the daemon is known to touch guest
  * memory no more, since a guest that waits is better than a guest that is corrupted.
  *
+ * From then on the link (vhost_user_link.h) looks for the next daemon. One that offers less than the
+ * guest was told of the device is turned away; one that fits is the device's, and begins with
+ * nothing: what ran is LOST until the driver resets it, and starts with the new daemon then. A
+ * device that was idle notices nothing. A start without a connection waits for one, IDLE:
+ *
+ *     LOST --status 0, daemon dead--> IDLE --DRIVER_OK--> IDLE, waits --a daemon that fits--> starting
+ *
  * A device with shared memory regions is the exception to "posts and goes on": its driver may touch
  * a region right after DRIVER_OK, and the daemon fills it before it answers SET_VRING_ENABLE, so
- * that exit ends when the device runs, or never will. Mappings end with the life they were made in:
- * when the device stops or its connection is lost. Of a device with shmem-share=on they are shared
- * with other daemons, and a stop is complete only when those have let go (shmem_share.h).
+ * that exit ends when the device runs, or never will; for want of a daemon it waits 10 seconds, and
+ * the device needs a reset then. Mappings end with the life they were made in: when the device
+ * stops or its connection is lost; until the guest has reset a device that was lost the next daemon
+ * may map nothing. Of a device with shmem-share=on they are shared with other daemons, and a stop is
+ * complete only when those have let go (shmem_share.h).
  *
  * Config space is the daemon's, cached; what the front end has to say in it (the number of queues)
  * is put over it each time. All under the device lock, and in the loop unless marked "set-up".
@@ -34,6 +43,7 @@
 
 #include "devices/shmem.h"
 #include "devices/shmem_share.h"
+#include "devices/vhost_user_link.h"
 #include "devices/vhost_user_options.h"
 #include "devices/virtio.h"
 #include "devices/virtio_mmio.h"
@@ -45,14 +55,16 @@ enum vhost_user_run {
 	VHOST_USER_STARTING,
 	VHOST_USER_RUNNING,
 	VHOST_USER_STOPPING,
-	VHOST_USER_LOST,	/* was one of the three above when the connection ended */
+	VHOST_USER_LOST,	/* was one of the three above when the connection ended; there
+				 * may be another one by now, with a daemon that has no ring */
 };
 
 struct vhost_user_device {
 	char id[VHOST_USER_ID_MAX + 1];
 	const struct vhost_user_options *options;	/* borrowed */
 	const struct vu_device_type *type;
-	char fd_name[24];		/* "fd 5": where the daemon is, when it is not a path */
+	char fd_name[24];		/* "fd 5" */
+	const char *where;		/* the daemon is: path or fd_name */
 	struct machine *machine;
 	struct pci_bus *bus;
 
@@ -71,10 +83,12 @@ struct vhost_user_device {
 	struct err why;
 
 	bool realized;			/* the guest sees the device */
-	bool lost;			/* the connection is gone */
-	bool daemon_dead;		/* and the daemon touches guest memory no more */
+	struct vhost_user_link link;	/* connects again; see vhost_user_device_connect */
+	bool lost;			/* there is no connection that fits */
+	bool daemon_dead;		/* of LOST: the daemon touches guest memory no more */
 	enum vhost_user_run run;
 	bool emptying;			/* stopped, but the window is not empty yet */
+	struct loop_timer patience;	/* of an exit that waits for a start, which for a daemon */
 	struct misuse not_started;	/* DRIVER_OKs that came to nothing */
 	struct loop_job work;
 	uint64_t config_dirty[VIRTIO_CONFIG_MAX / 64];	/* bytes written, not handed on yet */
@@ -87,7 +101,7 @@ struct vhost_user_device {
 void vhost_user_device_init(struct vhost_user_device *dev, const struct vhost_user_options *o,
 			    struct machine *m, struct pci_bus *bus);
 /* Set-up. Takes the connected *@sock and begins to negotiate: run the loop until ready or failed. 0
- * or -errno with @e. */
+ * or -errno with @e. What is to connect again later is then given by vhost_user_link_use. */
 int vhost_user_device_connect(struct vhost_user_device *dev, int *sock, struct err *e);
 /* Set-up, after ready. Checks what the daemon offers against options and type, and puts the device
  * on its bus. 0 or -errno with @e: what is missing, and what to do. */

@@ -31,6 +31,9 @@ const struct keyval vhost_user_keys[] = {
 	STRING("type", word, "the device type, or a virtio device number"),
 	STRING("socket", socket, "path of the socket where the daemon listens"),
 	NUMBER("fd", fd, 0, INT_MAX, "instead of socket: an inherited, connected socket"),
+	{ .key = "reconnect", .type = KEYVAL_BOOL, .offset = FIELD(reconnect),
+	  .given = FIELD(reconnect_given),
+	  .help = "connect again when the daemon has ended; on, but with fd" },
 	STRING("id", id, "name of the device in messages"),
 	{ .key = "transport", .type = KEYVAL_ENUM, .offset = FIELD(transport),
 	  .words = transports, .help = "how the guest reaches its registers" },
@@ -163,6 +166,9 @@ static int check_socket(const struct vhost_user_options *o, struct err *e)
 	if (!o->socket && !o->fd_given)
 		return err_set(e, -EINVAL, OPTION " %s: where is the daemon? Add socket=PATH (and if %s is"
 			       " meant to be a socket's name, write ./%s)", word, word, word);
+	if (o->fd_given && o->reconnect)
+		return err_set(e, -EINVAL, OPTION " %s: reconnect=on: an inherited socket (fd=) cannot be"
+			       " connected again; give socket=PATH", word);
 	return 0;
 }
 
@@ -240,6 +246,8 @@ int vhost_user_options_parse(struct vhost_user_options *o, const char *text, str
 		r = find_type(o, e);
 	if (!r)
 		r = check_socket(o, e);
+	if (!r && o->socket && !o->reconnect_given)
+		o->reconnect = true;
 	if (!r)
 		r = check_id(o->id, e);
 	if (!r)

@@ -15,10 +15,6 @@
 #include "base/range.h"
 #include "vhost/frontend_private.h"
 
-#ifndef SO_PEERPIDFD
-#define SO_PEERPIDFD 77		/* Linux 6.5 */
-#endif
-
 /* Reads of a lost connection that are thrown away before only its end is waited for. */
 enum { DISCARD_MAX = 1024 };
 
@@ -175,17 +171,13 @@ void vu_frontend_lost(struct vu_frontend *f, bool closed, const char *fmt, ...)
 	vu_frontend_notify(f, VU_NOTICE_LOST);
 }
 
-/*
- * The process at the other end, -1 when it cannot be known. Asked for now: it may be another one
- * later, and the sandbox forbids it. A pair this process made itself tells nothing.
- */
-static int peer_pidfd(int sock)
+int vu_peer_pidfd(int sock, pid_t own)
 {
 	struct ucred cred;
 	socklen_t len = sizeof(cred);
 	int fd;
 
-	if (getsockopt(sock, SOL_SOCKET, SO_PEERCRED, &cred, &len) < 0 || cred.pid == getpid())
+	if (getsockopt(sock, SOL_SOCKET, SO_PEERCRED, &cred, &len) < 0 || cred.pid == own)
 		return -1;
 	len = sizeof(fd);
 	if (getsockopt(sock, SOL_SOCKET, SO_PEERPIDFD, &fd, &len) == 0)
@@ -233,7 +225,9 @@ int vu_frontend_init(struct vu_frontend *f, struct loop *loop, const struct gues
 	vu_channel_init(&f->channel, sock);
 	vu_channel_init(&f->back, &(int){ -1 });
 	vu_memory_init(f);
-	f->pidfd = peer_pidfd(f->channel.sock);
+	/* Asked for now: it may be another process later, and the sandbox forbids it. */
+	f->pidfd = p->pidfd ? fd_take(p->pidfd) : vu_peer_pidfd(f->channel.sock, getpid());
+	f->params.pidfd = NULL;
 	r = check_params(f, e);
 	if (r == 0)
 		r = vu_back_init(f, e);

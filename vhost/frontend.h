@@ -43,6 +43,8 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/socket.h>
+#include <sys/types.h>
 
 #include "base/err.h"
 #include "base/log.h"
@@ -52,6 +54,10 @@
 #include "vhost/proto.h"
 #include "vhost/quirk.h"
 #include "vhost/wire.h"
+
+#ifndef SO_PEERPIDFD
+#define SO_PEERPIDFD 77		/* Linux 6.5 */
+#endif
 
 enum vu_state { VU_CONNECTING, VU_READY, VU_STARTING, VU_RUNNING, VU_STOPPING, VU_GONE, VU_STATES };
 
@@ -146,6 +152,9 @@ struct vu_frontend_params {
 	/* What the daemon is given beside RAM; borrowed. NULL: nothing, as must be for a device
 	 * that gives. */
 	struct mem_shared *shared;
+	/* vu_peer_pidfd of the socket, taken (also when it fails) and never used again; NULL: it is
+	 * asked for, which the loop's filter forbids. */
+	int *pidfd;
 };
 
 struct vu_frontend {
@@ -223,6 +232,12 @@ struct vu_frontend {
 	char why[448];
 	bool daemon_dead;
 };
+
+/*
+ * Set-up, and the supervisor. The process at the other end of @sock as a pidfd that the caller
+ * owns; -1 when it cannot be known, or is @own: a pair that a process made itself tells nothing.
+ */
+int vu_peer_pidfd(int sock, pid_t own);
 
 /*
  * Takes the connected *@sock (also when it fails) and begins to negotiate; ops->ready or ops->lost

@@ -5,6 +5,7 @@
 #include <linux/kvm.h>
 #include <signal.h>
 #include <sys/ioctl.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <termios.h>
 #include <unistd.h>
@@ -27,7 +28,7 @@ static const struct seccomp_rule vcpu_rules[] = {
 };
 
 /* The loop: sockets and fds it has, the VM's ioctls, memory for windows; no path, no exec, no new
- * socket. */
+ * socket but a pair. */
 static const struct seccomp_rule loop_rules[] = {
 	{ SYS_epoll_wait, ANY },
 	{ SYS_epoll_pwait, ANY },
@@ -41,6 +42,7 @@ static const struct seccomp_rule loop_rules[] = {
 	{ SYS_recvmsg, ANY },
 	{ SYS_sendmsg, ANY },
 	{ SYS_shutdown, ANY },
+	{ SYS_socketpair, 0, AF_UNIX }, /* the back channel of a connection made again */
 	{ SYS_poll, ANY },
 	{ SYS_close, ANY },
 	{ SYS_eventfd2, ANY },

@@ -19,16 +19,19 @@
 #include "base/range.h"
 #include "devices/vhost_user_socket.h"
 #include "memory/shm_named.h"
+#include "vhost/frontend.h"
 
-enum request { CONNECT, GOODBYE };
+enum request { CONNECT, GOODBYE, CONNECT_NOW };
 
 struct message {
 	uint32_t request;
-	uint32_t index;		/* CONNECT */
+	uint32_t index;		/* CONNECT, CONNECT_NOW */
 };
 
+/* With 0 an fd comes along, and with CONNECT_NOW the peer's pidfd after it, if it can be known. */
 struct answer {
-	int32_t error;	/* 0 or -errno; with CONNECT an fd comes along */
+	int32_t error;	/* 0 or -errno */
+	uint32_t index; /* as asked for */
 	struct err why; /* the sentence, when it failed */
 };
 
@@ -38,6 +41,9 @@ static const struct seccomp_rule rules[] = {
 	{ SYS_socket, 0, AF_UNIX },
 	{ SYS_setsockopt, 2, SO_SNDTIMEO },
 	{ SYS_connect, SECCOMP_ANY },
+	{ SYS_getsockopt, 2, SO_PEERCRED },
+	{ SYS_getsockopt, 2, SO_PEERPIDFD },
+	{ SYS_pidfd_open, 1, 0 },
 	/* why a path cannot be connected to; whether a name still is our object's */
 	{ SYS_newfstatat, 0, (uint32_t)AT_FDCWD },
 	{ SYS_newfstatat, 3, AT_EMPTY_PATH },
@@ -59,17 +65,38 @@ struct state {
 	bool is_terminal;
 };
 
+/* Makes the connection, if there is the right to: fds as they come along. Their number, or -errno
+ * with @e. */
+static int connect_as_asked(const struct state *s, const struct message *m, int fds[2],
+			    struct err *e)
+{
+	const char *path = m->index < s->rights->n_sockets ? s->rights->sockets[m->index] : NULL;
+	int r;
+
+	if (!path)
+		return err_set(e, -EACCES, "the supervisor may not connect to socket %u", m->index);
+	r = m->request == CONNECT ? vhost_user_connect(path, e) : vhost_user_connect_now(path, e);
+	if (r < 0)
+		return r;
+	fds[0] = r;
+	if (m->request == CONNECT_NOW)
+		fds[1] = vu_peer_pidfd(fds[0], 0);
+	return fds[1] >= 0 ? 2 : 1;
+}
+
 static void serve_connect(struct state *s, const struct message *m)
 {
-	struct answer a = { .error = -EACCES };
-	autoclose int fd = -1;
+	struct answer a = { .index = m->index };
+	int fds[2] = { -1, -1 }, n = connect_as_asked(s, m, fds, &a.why);
+	ssize_t r;
 
-	if (m->index < s->rights->n_sockets)
-		a.error = fd = vhost_user_connect(s->rights->sockets[m->index], &a.why);
-	if (fd >= 0)
-		a.error = 0;
-	if (fd_send(s->sock, &a, sizeof(a), &fd, fd >= 0) < 0)
+	a.error = n < 0 ? n : 0;
+	r = fd_send(s->sock, &a, sizeof(a), fds, n < 0 ? 0 : (size_t)n);
+	/* A VMM that has ended meanwhile needs none. */
+	if (r < 0 && r != -EPIPE)
 		log_error("supervisor: the VMM does not take its answer");
+	fd_close(&fds[0]);
+	fd_close(&fds[1]);
 }
 
 /* Until everybody at the other end is gone. Whether one of them said goodbye. */
@@ -87,7 +114,7 @@ static bool serve(struct state *s)
 			fd_close(&fds[--nfds]);
 		if (n <= 0)
 			return goodbye;
-		if (n == sizeof(m) && m.request == CONNECT)
+		if (n == sizeof(m) && (m.request == CONNECT || m.request == CONNECT_NOW))
 			serve_connect(s, &m);
 		else if (n == sizeof(m) && m.request == GOODBYE)
 			goodbye = true;
@@ -201,32 +228,53 @@ int supervisor_start(struct supervisor *s, const struct supervisor_rights *right
 	return r;
 }
 
-/* One request and its answer; *ret_fd gets what came along. */
-static int ask(struct supervisor *s, const struct message *m, int *ret_fd, struct err *e)
+static int ask(struct supervisor *s, enum request request, unsigned index, struct err *e)
+{
+	struct message m = { .request = request, .index = index };
+
+	if (s->main.sock < 0 || fd_send(s->main.sock, &m, sizeof(m), NULL, 0) < 0)
+		return err_set(e, -EPIPE, "the supervisor process is gone");
+	return 0;
+}
+
+int supervisor_receive(struct supervisor *s, struct supervisor_answer *ret, struct err *e)
 {
 	int fds[FD_PASS_MAX];
 	struct answer a;
 	size_t nfds;
-	ssize_t n = fd_send(s->main.sock, m, sizeof(*m), NULL, 0);
+	ssize_t n = fd_recv(s->main.sock, &a, sizeof(a), fds, &nfds);
 
-	if (n < 0)
-		return err_set(e, (int)n, "the supervisor process is gone");
-	n = fd_recv(s->main.sock, &a, sizeof(a), fds, &nfds);
-	if (ret_fd && nfds > 0)
-		*ret_fd = fds[--nfds];
-	while (nfds > 0)
+	while (nfds > 2)
 		fd_close(&fds[--nfds]);
-	if (n != sizeof(a))
-		return err_set(e, -EPIPE, "the supervisor process is gone");
-	return a.error ? err_set(e, a.error, "%s", a.why.msg) : 0;
+	*ret = (struct supervisor_answer){ .sock = nfds > 0 ? fds[0] : -1,
+					   .pidfd = nfds > 1 ? fds[1] : -1 };
+	if (n == sizeof(a)) {
+		ret->index = a.index;
+		ret->error = a.error;
+		ret->why = a.why;
+		return 0;
+	}
+	fd_close(&ret->sock);
+	fd_close(&ret->pidfd);
+	return err_set(e, -EPIPE, "the supervisor process is gone");
 }
 
 int supervisor_connect(struct supervisor *s, unsigned index, struct err *e)
 {
-	struct message m = { .request = CONNECT, .index = index };
-	int fd = -1, r = ask(s, &m, &fd, e);
+	struct supervisor_answer a;
+	int r = ask(s, CONNECT, index, e);
 
-	return r ? r : fd;
+	if (r == 0)
+		r = supervisor_receive(s, &a, e);
+	if (r)
+		return r;
+	fd_close(&a.pidfd);
+	return a.error ? err_set(e, a.error, "%s", a.why.msg) : a.sock;
+}
+
+int supervisor_ask(struct supervisor *s, unsigned index, struct err *e)
+{
+	return ask(s, CONNECT_NOW, index, e);
 }
 
 static void say_goodbye(struct supervisor_process *p, const char *which)

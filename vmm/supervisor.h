@@ -52,9 +52,26 @@ int supervisor_start(struct supervisor *s, const struct supervisor_rights *right
 		     enum seccomp_mode mode, struct err *e);
 /*
  * Asks for a connection to sockets[index] and waits for it. The fd, which the caller owns, or
- * -errno with @e.
+ * -errno with @e. While nothing that was asked by supervisor_ask is unanswered.
  */
 int supervisor_connect(struct supervisor *s, unsigned index, struct err *e);
+
+/* Of supervisor_ask. */
+struct supervisor_answer {
+	unsigned index;			/* as asked for */
+	int error;			/* 0 or -errno; the sentence: */
+	struct err why;
+	int sock, pidfd;		/* the caller's: the connection, and vu_peer_pidfd of it */
+};
+
+/*
+ * Loop. Asks for a connection to sockets[index], to be made at once or not at all: a daemon that
+ * does not accept must hold up neither the others' connections nor the end. Each question has one
+ * answer, in order: supervisor_receive when main.sock can be read. A question of each index may be
+ * open without this call ever waiting. 0; or -EPIPE with @e: the process is gone, for good.
+ */
+int supervisor_ask(struct supervisor *s, unsigned index, struct err *e);
+int supervisor_receive(struct supervisor *s, struct supervisor_answer *ret, struct err *e);
 /*
  * Goodbye: the terminal is as it was. Removes the name, waits for the processes to end, and says on
  * the log when the name is left because both were killed. Works twice.

@@ -166,10 +166,14 @@ static int connect_device(struct vm *vm, struct vhost_user_device *d, struct err
 {
 	const struct vhost_user_options *o = d->options;
 	int sock = o->fd_given ? (int)o->fd : supervisor_connect(&vm->supervisor, o->number, e);
+	int r;
 
 	if (sock < 0)
 		return err_prefix(e, sock, "device %s: ", d->id);
-	return vhost_user_device_connect(d, &sock, e);
+	r = vhost_user_device_connect(d, &sock, e);
+	if (r == 0 && o->reconnect)
+		vhost_user_link_use(&d->link, &dialer_ops, &vm->dialer, o->number);
+	return r;
 }
 
 /* Connects to every daemon first, so that all of them negotiate while the kernel is loaded. */
@@ -178,6 +182,7 @@ static int connect_devices(struct vm *vm, struct err *e)
 	unsigned n = vm->options->n_devices;
 	int r = 0;
 
+	dialer_init(&vm->dialer, &vm->supervisor, &vm->loop);
 	vm->devices = calloc(n + 1, sizeof(*vm->devices));
 	if (!vm->devices)
 		return err_set(e, -ENOMEM, "devices: out of memory");

@@ -21,6 +21,7 @@
 #include "vmm/arch_x86.h"
 #include "vmm/console.h"
 #include "vmm/desc.h"
+#include "vmm/dialer.h"
 #include "vmm/kvm.h"
 #include "vmm/loader.h"
 #include "vmm/options.h"
@@ -58,6 +59,7 @@ struct vm {
 	struct machine_desc desc;
 	char *cmdline;			/* owned: the whole command line */
 	struct vcpus vcpus;
+	struct dialer dialer;
 	struct vhost_user_device *devices;	/* n_devices of them */
 	unsigned n_devices;
 	int signals;			/* signalfd */

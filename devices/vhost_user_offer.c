@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "devices/vhost_user_offer.h"
+
+#include <errno.h>
+#include <inttypes.h>
+
+#include "base/range.h"
+#include "devices/vhost_user_device.h"
+
+/* How many counted queues the daemon can serve, after the fixed ones. */
+static unsigned queues_room(const struct vhost_user_device *dev)
+{
+	const struct vu_device_type *t = dev->type;
+	const struct vu_frontend *f = &dev->frontend;
+	unsigned max = f->queues_max < VIRTIO_QUEUES_MAX ? f->queues_max : VIRTIO_QUEUES_MAX;
+	unsigned room = max > t->queues_fixed ? max - t->queues_fixed : 0;
+	bool many = t->mq_feature < 0 || (f->protocol & BIT64(VU_PF_MQ) &&
+					  f->features & BIT64(t->mq_feature));
+
+	return many || room == 0 ? room : 1;
+}
+
+static int count_queues(const struct vhost_user_device *dev, unsigned *ret, struct err *e)
+{
+	const struct vhost_user_options *o = dev->options;
+	const struct vu_device_type *t = dev->type;
+	unsigned room = queues_room(dev), want;
+
+	if (o->queues_given)
+		want = (unsigned)o->queues;
+	else if (t->queues_default == VU_QUEUES_PER_VCPU)
+		want = o->vcpus > 1 && room > 1 ? (unsigned)min_u64(o->vcpus, room) : 1;
+	else
+		want = (unsigned)t->queues_default;
+	if (dev->frontend.queues_max < t->queues_fixed || want > room)
+		return err_set(e, -EINVAL, "device %s: it needs %u queues, but the daemon at %s serves %u%s",
+			       dev->id, t->queues_fixed + want, dev->where, t->queues_fixed + room,
+			       o->queues_given ? ": give queues= less, or start the daemon with more" :
+			       ": start the daemon with more");
+	*ret = t->queues_fixed + want;
+	return 0;
+}
+
+int vhost_user_offer_check(const struct vhost_user_device *dev, unsigned *ret_queues, struct err *e)
+{
+	const struct vu_frontend *f = &dev->frontend;
+
+	if (!(f->features & BIT64(VIRTIO_F_VERSION_1)))
+		return err_set(e, -EINVAL, "device %s: the daemon at %s does not offer VIRTIO_F_VERSION_1:"
+			       " minivmm has no legacy devices; use a daemon of virtio 1.0 or later",
+			       dev->id, dev->where);
+	if (dev->type->config == VU_CONFIG_REGION && !f->shmem[0])
+		return err_set(e, -EINVAL, "device %s: the daemon at %s has no shared memory region 0, which"
+			       " is what the guest would use of it; use another daemon or device type",
+			       dev->id, dev->where);
+	return count_queues(dev, ret_queues, e);
+}
+
+int vhost_user_offer_fits(const struct vhost_user_device *dev, struct err *e)
+{
+	const struct virtio_dev *d = &dev->virtio;
+	const struct vu_frontend *f = &dev->frontend;
+	uint64_t lacks = d->offered & ~vu_features_offer(dev->type, f->features);
+	unsigned queues = dev->type->queues_fixed + queues_room(dev);
+
+	if (lacks)
+		return err_set(e, -EINVAL, "the daemon at %s offers less than the one before, of virtio"
+			       " features 0x%" PRIx64 " is missing: start it as it was", dev->where, lacks);
+	if (f->queues_max < d->n_queues || queues < d->n_queues)
+		return err_set(e, -EINVAL, "the daemon at %s serves %u queues, the device has %u: start it"
+			       " with as many as before", dev->where,
+			       queues < f->queues_max ? queues : f->queues_max, d->n_queues);
+	for (unsigned id = 0; id < VU_SHMEM_REGIONS; id++) {
+		const struct shmem_region *r = shmem_find(&dev->shmem, id);
+
+		if (f->shmem[id] != (r ? r->size : 0))
+			return err_set(e, -EINVAL, "shared memory region %u of the daemon at %s has %" PRIu64
+				       " bytes, that of the device %" PRIu64 ": start it as it was", id,
+				       dev->where, f->shmem[id], r ? r->size : 0);
+	}
+	return 0;
+}

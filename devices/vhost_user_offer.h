@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What a daemon offers, judged by what its device needs: the first daemon's, and that of one that
+ * comes after it. What must hold for any device was checked while it negotiated (frontend.h).
+ */
+#ifndef DEVICES_VHOST_USER_OFFER_H
+#define DEVICES_VHOST_USER_OFFER_H
+
+#include "base/err.h"
+
+struct vhost_user_device;
+
+/* Set-up, the front end READY. Whether a device can be made of it: 0 with the number of its queues,
+ * or -errno with @e: what is missing, and what to do. */
+int vhost_user_offer_check(const struct vhost_user_device *dev, unsigned *ret_queues,
+			   struct err *e);
+/* Loop, the front end READY. Whether what the guest was told of the realized device holds with this
+ * daemon, too: features (it may have more, which nobody is told of), queues, shared memory regions.
+ * 0 or -errno with @e: what shrank. */
+int vhost_user_offer_fits(const struct vhost_user_device *dev, struct err *e);
+
+#endif
