@@ -90,8 +90,7 @@ static void tell(struct vhost_user_link *l, const char *why)
 	if (!strcmp(e.msg, l->told.msg))
 		return;
 	l->told = e;
-	log_warn("device %s is not connected again, which goes on being tried: %s", l->name,
-		 e.msg);
+	log_warn("device %s cannot be connected again yet: %s", l->name, e.msg);
 }
 
 void vhost_user_link_failed(struct vhost_user_link *l, const char *why)

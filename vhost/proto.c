@@ -181,7 +181,7 @@ const struct vu_feature vu_features[VU_PF_END] = {
 	[VU_PF_HOST_NOTIFIER] = { "HOST_NOTIFIER", .needs = F(BACKEND_REQ),
 		.why_not = "doorbell pages of a daemon's hardware are not mapped into guests" },
 	[VU_PF_INFLIGHT_SHMFD] = { "INFLIGHT_SHMFD",
-		.why_not = "it is for daemons that restart under a device; nothing reconnects" },
+		.why_not = "it is for a device that runs on under another daemon; here it is reset first" },
 	[VU_PF_RESET_DEVICE] = { "RESET_DEVICE", .frontend = true },
 	[VU_PF_INBAND_NOTIFICATIONS] = { "INBAND_NOTIFICATIONS",
 		.needs = F(BACKEND_REQ) | F(REPLY_ACK),

@@ -22,6 +22,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <termios.h>
 #include <unistd.h>
@@ -386,6 +387,86 @@ static void whatever_it_is_asked_the_spare_connects_to_nothing(void **state)
 	supervisor_end(&s);
 }
 
+/* A socket at @path where this process listens for @backlog and one. */
+static int listener(const char *path, int backlog)
+{
+	struct sockaddr_un addr = { .sun_family = AF_UNIX };
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	snprintf(addr.sun_path, sizeof(addr.sun_path), "%s", path);
+	unlink(path);
+	assert_int_equal(bind(fd, (const struct sockaddr *)&addr, sizeof(addr)), 0);
+	assert_int_equal(listen(fd, backlog), 0);
+	return fd;
+}
+
+/* The answer to socket @index, within a moment. */
+static struct supervisor_answer answer_to(struct supervisor *s, unsigned index)
+{
+	struct pollfd p = { .fd = s->main.sock, .events = POLLIN };
+	struct supervisor_answer a;
+	struct err e;
+
+	assert_int_equal(poll(&p, 1, PATIENCE_S * 1000), 1);
+	assert_int_equal(supervisor_receive(s, &a, &e), 0);
+	assert_int_equal(a.index, index);
+	return a;
+}
+
+static void who_asks_without_waiting_gets_connection_and_peer_or_a_sentence(void **state)
+{
+	char path[64];
+	const char *sockets[] = { "/nonexistent", path, NULL };
+	struct supervisor_rights rights = { .sockets = sockets, .n_sockets = ARRAY_SIZE(sockets) };
+	struct supervisor_answer a;
+	struct supervisor s;
+	struct err e;
+	int fd;
+
+	(void)state;
+	snprintf(path, sizeof(path), "/tmp/test-supervisor-%d", (int)getpid());
+	fd = listener(path, 0);
+	assert_int_equal(supervisor_start(&s, &rights, HAVE_SECCOMP ? SECCOMP_KILL : SECCOMP_OFF,
+					  &e), 0);
+	for (unsigned i = 0; i <= ARRAY_SIZE(sockets); i++)
+		assert_int_equal(supervisor_ask(&s, i, &e), 0);
+	a = answer_to(&s, 0);
+	assert_int_equal(a.error, -ENOENT);
+	assert_non_null(strstr(a.why.msg, "there is no such socket"));
+	a = answer_to(&s, 1);
+	assert_int_equal(a.error, 0);
+	assert_true(a.sock >= 0 && a.pidfd >= 0);
+	/* No path of an inherited socket, and none at all. */
+	assert_int_equal(answer_to(&s, 2).error, -EACCES);
+	assert_int_equal(answer_to(&s, 3).error, -EACCES);
+	/* Who does not accept is not waited for, as others and the end would be, too. */
+	assert_int_equal(supervisor_ask(&s, 1, &e), 0);
+	assert_int_equal(answer_to(&s, 1).error, -EAGAIN);
+	supervisor_end(&s);
+	assert_int_equal(supervisor_ask(&s, 1, &e), -EPIPE);
+	close(a.sock);
+	close(a.pidfd);
+	close(fd);
+	unlink(path);
+}
+
+static void a_supervisor_that_was_killed_answers_no_more(void **state)
+{
+	static const char *const sockets[] = { "/nonexistent" };
+	struct supervisor_rights rights = { .sockets = sockets, .n_sockets = 1 };
+	struct supervisor_answer a;
+	struct supervisor s;
+	struct err e;
+
+	(void)state;
+	assert_int_equal(supervisor_start(&s, &rights, SECCOMP_OFF, &e), 0);
+	assert_int_equal(kill(s.main.pid, SIGKILL), 0);
+	assert_true(ends(s.main.pid, PATIENCE_S * 1000));
+	assert_int_equal(supervisor_receive(&s, &a, &e), -EPIPE);
+	assert_int_equal(supervisor_ask(&s, 0, &e), -EPIPE);
+	supervisor_end(&s);
+}
+
 /* Ctrl-C goes to the whole group, and may come before a supervisor has run at all. */
 static void a_terminal_s_signal_never_ends_them(void **state)
 {
@@ -468,6 +549,8 @@ int main(void)
 		cmocka_unit_test(when_all_are_killed_the_next_start_is_refused),
 		cmocka_unit_test(without_a_name_there_is_no_spare_and_no_object),
 		cmocka_unit_test(whatever_it_is_asked_the_spare_connects_to_nothing),
+		cmocka_unit_test(who_asks_without_waiting_gets_connection_and_peer_or_a_sentence),
+		cmocka_unit_test(a_supervisor_that_was_killed_answers_no_more),
 		cmocka_unit_test(a_terminal_s_signal_never_ends_them),
 		cmocka_unit_test(
 			a_terminal_is_as_before_the_start_after_a_kill_and_left_alone_by_a_goodbye),

@@ -168,6 +168,19 @@ static void a_device_needs_one_way_to_its_daemon(void **state)
 	refused("blk,socket=", "needs a value");
 }
 
+static void a_device_is_connected_again_unless_it_cannot_or_must_not_be(void **state)
+{
+	(void)state;
+	assert_true(parsed("s")->reconnect);
+	assert_true(parsed("rng,socket=s")->reconnect);
+	assert_true(parsed("rng,socket=s,reconnect")->reconnect);
+	assert_false(parsed("s,reconnect=off")->reconnect);
+	assert_false(parsed("blk,fd=5")->reconnect);
+	assert_false(parsed("blk,fd=5,reconnect=off")->reconnect);
+	refused("blk,fd=5,reconnect=on", "reconnect=on");
+	refused("blk,fd=5,reconnect=on", "give socket=PATH");
+}
+
 static void what_does_not_fit_the_type_is_refused(void **state)
 {
 	(void)state;
@@ -274,6 +287,8 @@ int main(void)
 		cmocka_unit_test_teardown(the_generic_device_has_qemus_defaults, teardown),
 		cmocka_unit_test_teardown(an_inherited_socket_is_given_by_its_number, teardown),
 		cmocka_unit_test_teardown(a_device_needs_one_way_to_its_daemon, teardown),
+		cmocka_unit_test_teardown(
+			a_device_is_connected_again_unless_it_cannot_or_must_not_be, teardown),
 		cmocka_unit_test_teardown(what_does_not_fit_the_type_is_refused, teardown),
 		cmocka_unit_test_teardown(numbers_out_of_bounds_are_refused, teardown),
 		cmocka_unit_test_teardown(a_key_is_given_once_under_whatever_name, teardown),

@@ -127,6 +127,66 @@ void vhost_user_rig_deadline(struct vhost_user_rig *r)
 	vhost_user_rig_settle(r);
 }
 
+static int ask(void *ctx, struct vhost_user_link *l, struct err *e)
+{
+	struct vhost_user_rig *r = ctx;
+
+	assert_ptr_equal(l, &r->dev.link);
+	r->asked++;
+	return r->refusal ? err_set(e, r->refusal, "there is nobody to ask") : 0;
+}
+
+static void forget(void *ctx, struct vhost_user_link *l)
+{
+	(void)l;
+	((struct vhost_user_rig *)ctx)->forgotten++;
+}
+
+static const struct vhost_user_dialer dialer = { .ask = ask, .forget = forget };
+
+void vhost_user_rig_reconnects(struct vhost_user_rig *r)
+{
+	vhost_user_link_use(&r->dev.link, &dialer, r, 0);
+}
+
+unsigned vhost_user_rig_pause_over(struct vhost_user_rig *r)
+{
+	struct loop_timer *t = &r->dev.link.pause;
+	unsigned asked = r->asked;
+
+	assert_true(t->at > 0);
+	loop_timer_cancel(&r->fake.loop, t);
+	t->expired(t->arg);
+	vhost_user_rig_settle(r);
+	assert_int_equal(r->asked, asked + 1);
+	return r->dev.link.pause_ms;
+}
+
+void vhost_user_rig_new_daemon(struct vhost_user_rig *r)
+{
+	uint64_t features = r->daemon.features, protocol = r->daemon.protocol;
+	struct vu_shmem_config shmem = r->daemon.shmem;
+
+	assert_string_equal(r->daemon.illegal.msg, "");
+	scripted_daemon_fini(&r->daemon);
+	vhost_user_rig_settle(r);
+	r->sock = scripted_daemon_init(&r->daemon, &r->fake.loop);
+	r->daemon.features = features;
+	r->daemon.protocol = protocol;
+	r->daemon.shmem = shmem;
+}
+
+void vhost_user_rig_answer(struct vhost_user_rig *r)
+{
+	int pidfd = -1;
+
+	if (r->dev.link.state == VHOST_USER_LINK_PAUSING)
+		vhost_user_rig_pause_over(r);
+	vhost_user_link_answer(&r->dev.link, &r->sock, &pidfd, 0, "");
+	assert_int_equal(r->sock, -1);
+	vhost_user_rig_settle(r);
+}
+
 static void reset_done(void *arg)
 {
 	((struct vhost_user_rig *)arg)->resets_done++;

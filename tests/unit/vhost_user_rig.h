@@ -25,6 +25,8 @@ struct vhost_user_rig {
 	struct virtio_guest guest;
 	struct err e;
 	unsigned resets_done;
+	unsigned asked, forgotten;	/* times the device asked for a connection, took it back */
+	int refusal;			/* a negative errno: no connection is ever made again */
 };
 
 /* cmocka's set-up and tear-down: *state is a rig without a device. The tear-down fails the test
@@ -52,6 +54,14 @@ unsigned vhost_user_rig_interrupts(struct vhost_user_rig *r, unsigned vector);
 bool vhost_user_rig_needs_reset(struct vhost_user_rig *r);
 /* The oldest unanswered request misses its deadline. */
 void vhost_user_rig_deadline(struct vhost_user_rig *r);
+/* From now on the device is connected again, when the test brings a daemon. */
+void vhost_user_rig_reconnects(struct vhost_user_rig *r);
+/* The device's pause between two attempts is over at once: its length in ms. It asks now. */
+unsigned vhost_user_rig_pause_over(struct vhost_user_rig *r);
+/* A new good daemon, not connected yet: to be changed before ... */
+void vhost_user_rig_new_daemon(struct vhost_user_rig *r);
+/* ... it answers what the device asks for, after its pause; the loop has run. */
+void vhost_user_rig_answer(struct vhost_user_rig *r);
 /* The machine resets; counts in resets_done. The loop has not run since. */
 void vhost_user_rig_reset(struct vhost_user_rig *r);
 
