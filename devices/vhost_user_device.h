@@ -13,16 +13,16 @@
  *
  * Kicks of the time between wait in their eventfds. Status 0 is answered by a register that reads
  * non-zero until the daemon has given back every ring (and by MMIO by an exit that ends then, as
- * drivers ask there but once). A lost connection sets DEVICE_NEEDS_RESET
- * and the VMM goes on; the reset after it is complete only when the daemon is known to touch guest
- * memory no more, since a guest that waits is better than a guest that is corrupted.
+ * drivers ask there but once). A lost connection sets DEVICE_NEEDS_RESET and the VMM goes on; the
+ * reset after it is complete only when the daemon is known to touch guest memory no more, since a
+ * guest that waits is better than a guest that is corrupted.
  *
- * From then on the link (vhost_user_link.h) looks for the next daemon. One that offers less than the
- * guest was told of the device is turned away; one that fits is the device's, and begins with
+ * From then on the link (vhost_user_link.h) looks for the next daemon. One that offers less than
+ * the guest was told of the device is turned away; one that fits is the device's, and begins with
  * nothing: what ran is LOST until the driver resets it, and starts with the new daemon then. A
  * device that was idle notices nothing. A start without a connection waits for one, IDLE:
  *
- *     LOST --status 0, daemon dead--> IDLE --DRIVER_OK--> IDLE, waits --a daemon that fits--> starting
+ *     lost --status 0, daemon dead--> idle --DRIVER_OK--> idle, waits --new daemon--> starting
  *
  * A device with shared memory regions is the exception to "posts and goes on": its driver may touch
  * a region right after DRIVER_OK, and the daemon fills it before it answers SET_VRING_ENABLE, so

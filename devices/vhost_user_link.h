@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Connecting a device to its daemon again, after the connection was lost: without limit, with pauses
+ * Connecting a device to its daemon again after the connection was lost: without limit, with pauses
  * from 100 ms to 5 seconds that double.
  *
  *     up --lost--> pausing --pause over--> asking --a socket--> trying --fits--> up

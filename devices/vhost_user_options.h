@@ -33,8 +33,8 @@ struct vhost_user_options {
 	int transport;			/* enum vhost_user_transport */
 	bool shmem_share;		/* what is mapped into them is other daemons' memory, too */
 	bool reconnect;			/* default: on with socket */
-	bool reconnect_given, fd_given, queues_given, queue_size_given, config_size_given;
-	bool virtio_id_given;
+	bool fd_given, queues_given, queue_size_given, config_size_given, virtio_id_given;
+	bool reconnect_given;
 
 	/* Not parsed: the caller sets these before vhost_user_device_init. */
 	unsigned number;		/* which --vhost-user of the command line, from 0 */

@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A daemon that is killed under a running Linux and started again: rebinding the driver, or a reboot, leads to it."""
+import signal
+import subprocess
+import time
+
+import guest
+from guest import FAILED, UP
+from harness import test
+
+KERNEL = "tiny-acpi"
+NEEDS = guest.needs_of(KERNEL)
+TAGS = ["boot", "reconnect"]
+TRANSPORTS = {"pci": {"transport": "pci"}, "mmio": {"transport": "mmio"}}
+LINE = "minivmm-init: read-line: type a line"
+BACK = "is connected again after"
+
+
+class Session:
+    """A guest with a shell on its console; its root is another daemon's, which stays."""
+
+    def __init__(self, t, option, **arguments):
+        self.vm = guest.Guest(t, kernel=KERNEL, daemon="own", verbs="verify write=1M sync shell poweroff", **arguments)
+        self.vm.command += ["--vhost-user", option]
+        self.process = self.vm.start(stdin=subprocess.PIPE)
+        self.process.expect("minivmm:~# ", guest.SECONDS)
+        self.count = 0
+
+    def does(self, command, timeout=60):
+        """Until the shell has done it, well; what it wrote."""
+        self.count += 1
+        start = len(self.process.out)
+        # what is typed comes back as an echo, but not as the shell reads it
+        self.process.send(f"{command}; echo code$?.$(({self.count}))\n".encode())
+        end = self.process.expect(f".{self.count}\r\n", timeout, start)
+        got = self.process.text.encode()[start:end].decode(errors="replace")
+        assert f"code0.{self.count}" in got, f"{command} failed"
+        return got
+
+    def ends(self):
+        self.process.send(b"exit\n")
+        ended = self.vm.wait()
+        assert ended.code == 0 and FAILED not in ended.console
+
+
+def rebind(session, driver, name):
+    session.does(f"cd /sys/bus/virtio/drivers/{driver}; echo {name} >unbind && echo {name} >bind; cd /")
+
+
+def the_device(session, driver, which):
+    """The name of the driver's virtio device number which."""
+    got = session.does(f"ls -d /sys/bus/virtio/drivers/{driver}/virtio* | sed s,.*/,device:, | sort -V")
+    return [line.partition("device:")[2].strip() for line in got.splitlines() if line.startswith("device:")][which]
+
+
+@test(tags=[*TAGS, "shmem", "pmem"], needs=NEEDS, timeout=200, cases=TRANSPORTS)
+def pmem_is_mounted_again(t, transport):
+    """With dax: what was mounted is gone at once, and nothing that was written before it."""
+    image = guest.make_disk(t, "image.img")
+    socket = guest.pmem_daemon(t, image)
+    daemon = t.processes[-1]
+    session = Session(t, f"pmem,socket={socket},transport={transport}")
+    session.does("mount -t ext4 -o dax /dev/pmem0 /mnt")
+    session.does("cp /data/deep/er/five-mib /mnt/copy && sync && mount -o remount,ro /mnt && cmp /mnt/copy /data/deep/er/five-mib")
+
+    daemon.kill()
+    session.process.expect("device pmem1 (socket ", 30)
+    session.does("! cmp /mnt/copy /data/deep/er/five-mib")
+    session.does("cd /data && sha256sum -c manifest >/dev/null && cd /")
+    t.own_backend("pmem", f"--file={image}", socket=socket)
+    session.process.expect(BACK, 30)
+    session.does("! cmp /mnt/copy /data/deep/er/five-mib")
+
+    session.does("umount /mnt")
+    rebind(session, "virtio_pmem", the_device(session, "virtio_pmem", 0))
+    session.does("mount -t ext4 -o dax /dev/pmem? /mnt && grep dax=always /proc/mounts")
+    session.does("cmp /mnt/copy /data/deep/er/five-mib && cp /mnt/copy /mnt/second && sync && umount /mnt")
+    session.ends()
+    assert t.run(["/usr/sbin/e2fsck", "-fn", image]).code == 0, "the guest left a damaged file system"
+    t.boots += 1
+
+
+@test(tags=[*TAGS, "shmem", "pmem"], needs=NEEDS, timeout=200)
+def pmem_is_unbound_under_its_mount(t):
+    image = guest.make_disk(t, "image.img")
+    socket = guest.pmem_daemon(t, image)
+    daemon = t.processes[-1]
+    session = Session(t, f"pmem,socket={socket}")
+    session.does("mount -t ext4 -o dax,ro,noload /dev/pmem0 /mnt && cmp /mnt/data/text /data/text")
+    daemon.kill()
+    session.process.expect("device pmem1 (socket ", 30)
+    t.own_backend("pmem", f"--file={image}", socket=socket)
+    session.process.expect(BACK, 30)
+    rebind(session, "virtio_pmem", the_device(session, "virtio_pmem", 0))
+    session.does("umount -l /mnt; mount -t ext4 -o dax,ro /dev/pmem? /mnt && cmp /mnt/data/text /data/text && umount /mnt")
+    session.ends()
+    t.boots += 1
+
+
+@test(tags=[*TAGS, "blk"], needs=NEEDS, timeout=200, cases=TRANSPORTS)
+def a_disk_is_bound_again(t, transport):
+    """That of qemu-storage-daemon."""
+    disk = guest.make_disk(t, "second.img")
+    socket = t.storage_daemon(disk, socket=t.dir / "second.sock")
+    daemon = t.processes[-1]
+    # both by one transport: the kernel may probe the other's first
+    session = Session(t, f"blk,socket={socket},transport={transport}", transport=transport)
+    session.does("mount /dev/vdb /mnt && cp /data/deep/er/five-mib /mnt/copy && umount /mnt")
+    daemon.kill()
+    session.process.expect("device blk1 (socket ", 30)
+    t.storage_daemon(disk, socket=socket)
+    session.process.expect(BACK, 30)
+    rebind(session, "virtio_blk", the_device(session, "virtio_blk", 1))
+    session.does("mount /dev/vdb /mnt && cmp /mnt/copy /data/deep/er/five-mib && rm /mnt/copy && umount /mnt")
+    session.ends()
+    assert t.run(["/usr/sbin/e2fsck", "-fn", disk]).code == 0, "the guest left a damaged file system"
+    t.boots += 1
+
+
+def start_again(t, daemon, disk, socket):
+    if daemon == "storage":
+        t.storage_daemon(disk, socket=socket)
+    else:
+        t.own_backend(daemon, f"--file={disk}", socket=socket)
+
+
+@test(tags=[*TAGS, "shmem", "pmem"], needs=NEEDS, timeout=250, cases={
+    **{f"{transport}.{daemon}": {"transport": transport, "daemon": daemon}
+       for transport in ("pci", "mmio") for daemon in ("pmem", "storage")},
+    "pci.pmem.later": {"transport": "pci", "daemon": "pmem", "later": True},
+    "pci.storage.later": {"transport": "pci", "daemon": "storage", "later": True}})
+def a_reboot_leads_to_the_next_daemon(t, transport, daemon, later=False):
+    """Which is there before the reboot; or later: the kernel's probe waits for it."""
+    words = "root=/dev/pmem0 rootflags=dax " if daemon == "pmem" else "root=/dev/vda "
+    vm = guest.Guest(t, kernel=KERNEL, daemon=daemon, transport=transport, words=words,
+                     verbs="verify write=1M sync read-line outb=0x64,0xfe")
+    vm.start(stdin=subprocess.PIPE)
+    at = vm.process.expect(LINE, guest.SECONDS)
+    vm.daemon.kill()
+    vm.process.expect("(socket ", 30)
+    if not later:
+        start_again(t, daemon, vm.disk, vm.socket)
+        vm.process.expect(BACK, 30)
+    # init's code is in the page cache, or gone: then the kernel panics, which is a reboot, too
+    vm.process.send(b"on\n")
+    if later:
+        at = vm.process.expect("read-line: on" if daemon == "storage" else "Attempted to kill init", 30, at)
+        time.sleep(4)   # the kernel is at its probe by then
+        start_again(t, daemon, vm.disk, vm.socket)
+    vm.process.expect(LINE, guest.SECONDS, at)
+    vm.process.signal(signal.SIGTERM)
+    ended = vm.wait()
+    assert ended.code == 143
+    assert ended.console.count(UP) == 2 and FAILED not in ended.console
+    assert ended.console.count("minivmm-init: verify: ") == 2
+    assert ended.console.count(BACK) == 1
+    t.boots += 1
