@@ -159,6 +159,40 @@ def after_the_daemon_was_killed(t):
     stage.check(143)
 
 
+@test(tags=["ends", "virtio", "reconnect"], cases={"silent": {"busy": False}, "busy": {"busy": True}}, **EVERYWHERE)
+def while_the_next_daemon_does_not_answer(t, busy):
+    """Or does not even accept: neither is waited for at the end."""
+    stage = Stage(t, HELLO + SPIN)
+    path = t.dir / "rng.sock"
+    with socket.socket(socket.AF_UNIX) as listener, socket.socket(socket.AF_UNIX) as other:
+        stage.daemon.kill()
+        path.unlink()
+        listener.bind(str(path))
+        listener.listen(0)
+        if busy:
+            other.connect(str(path))
+            stage.vmm.expect("device rng0 (socket ")
+            time.sleep(1)
+        else:
+            connection, _ = listener.accept()
+            connection.recv(12)
+        stage.vmm.signal(signal.SIGTERM)
+        stage.vmm.wait(5)
+        if not busy:
+            connection.close()
+    stage.check(143)
+
+
+@test(tags=["ends", "virtio", "reconnect"], **EVERYWHERE)
+def after_daemon_and_supervisor_were_killed(t):
+    stage = Stage(t, HELLO + SPIN)
+    stage.kill_supervisors([0])
+    stage.daemon.kill()
+    stage.vmm.expect("device rng0 cannot be connected again: the supervisor process is gone")
+    stage.vmm.signal(signal.SIGTERM)
+    stage.check(143)
+
+
 @test(tags=["ends", "virtio"], cases={
     "term": {"number": signal.SIGTERM}, "kill": {"number": signal.SIGKILL},
     "supervisor-term": {"number": signal.SIGTERM, "which": [0]},
