@@ -28,9 +28,9 @@
  * a region right after DRIVER_OK, and the daemon fills it before it answers SET_VRING_ENABLE, so
  * that exit ends when the device runs, or never will; for want of a daemon it waits 10 seconds, and
  * the device needs a reset then. Mappings end with the life they were made in: when the device
- * stops or its connection is lost; until the guest has reset a device that was lost the next daemon
- * may map nothing. Of a device with shmem-share=on they are shared with other daemons, and a stop is
- * complete only when those have let go (shmem_share.h).
+ * stops or its connection is lost. Until a lost device is reset the next daemon maps nothing. Of a
+ * device with shmem-share=on they are shared with other daemons, and a stop is complete only when
+ * those have let go (shmem_share.h).
  *
  * Config space is the daemon's, cached; what the front end has to say in it (the number of queues)
  * is put over it each time. All under the device lock, and in the loop unless marked "set-up".
