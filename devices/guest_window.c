@@ -29,7 +29,7 @@ static void move(struct guest_window *w)
 		w->window.gpa = w->wanted;
 	else if (misuse_first(&w->refused))
 		log_warn("device %s: its window cannot be at %#" PRIx64 ": %s: it is nowhere",
-			 w->name, w->wanted, strerror(-r));
+			 w->params.name, w->wanted, strerror(-r));
 }
 
 /* Loop. */
@@ -49,10 +49,14 @@ static int repair(struct guest_window *w, struct err *e)
 	int r = window_repair(&w->window, e);
 
 	if (r < 0)
-		return err_prefix(e, r, "device %s: ", w->name);
-	if (r > 0 && misuse_first(&w->repaired))
+		return err_prefix(e, r, "device %s: ", w->params.name);
+	if (r == 0)
+		return 0;
+	if (misuse_first(&w->repaired))
 		log_warn("device %s: an object was cut short under its mapping; the guest reads "
-			 "zeros there", w->name);
+			 "zeros there until the device is reset", w->params.name);
+	if (w->params.cut_short)
+		w->params.cut_short(w->params.arg);
 	return r;
 }
 
@@ -74,17 +78,17 @@ static void look(void *arg)
 		guest_window_mapped(w);
 }
 
-int guest_window_init(struct guest_window *w, struct machine *m, const char *name, uint64_t size,
-		      struct err *e)
+int guest_window_init(struct guest_window *w, struct machine *m,
+		      const struct guest_window_params *p, struct err *e)
 {
 	int slot = machine_alloc_slot(m), r;
 
-	*w = (struct guest_window){ .name = name, .wanted = GUEST_WINDOW_NOWHERE };
+	*w = (struct guest_window){ .params = *p, .wanted = GUEST_WINDOW_NOWHERE };
 	if (slot < 0)
-		return err_set(e, slot, "device %s: the machine has no memory slot left", name);
-	r = window_init(&w->window, size, e);
+		return err_set(e, slot, "device %s: the machine has no memory slot left", p->name);
+	r = window_init(&w->window, p->size, p->idle_max, &m->areas, e);
 	if (r)
-		return err_prefix(e, r, "device %s: ", name);
+		return err_prefix(e, r, "device %s: ", p->name);
 	w->window.slot = (unsigned)slot;
 	w->window.gpa = GUEST_WINDOW_NOWHERE;
 	w->machine = m;

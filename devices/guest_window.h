@@ -8,7 +8,8 @@
  * vCPU cannot be interrupted. Elsewhere KVM has the page fetched in the background (asynchronous
  * page fault), which fails, and tries again for ever inside KVM_RUN. So while something is mapped
  * the objects' sizes are also looked at by the clock. And an instruction that KVM emulates exits as
- * an access to a device, of an address that is memory.
+ * an access to a device, of an address that is memory. In each case the guest finds zeros there, and
+ * the window's owner is told.
  *
  * Under the device lock.
  */
@@ -26,11 +27,21 @@
 
 #define GUEST_WINDOW_NOWHERE UINT64_MAX
 
+struct guest_window_params {
+	const char *name;		/* borrowed: the device's id */
+	uint64_t size;			/* bytes */
+	uint64_t idle_max;		/* see window_init */
+	/* In the loop, each time that objects were found cut short: the device is not what its
+	 * driver takes it for any more. NULL: nobody minds. */
+	void (*cut_short)(void *arg);
+	void *arg;
+};
+
 enum { GUEST_WINDOW_LOOK_MS = 1000 };	/* most that an object which shrank may hold up a vCPU */
 
 struct guest_window {
 	struct mem_window window;	/* window.gpa: where the slot is, or GUEST_WINDOW_NOWHERE */
-	const char *name;		/* borrowed: the device's id */
+	struct guest_window_params params;
 	struct machine *machine;	/* NULL: not initialised */
 	uint64_t wanted;		/* where it is to be, or GUEST_WINDOW_NOWHERE */
 	struct loop_job move;
@@ -43,10 +54,9 @@ struct guest_window {
 	struct misuse repaired;		/* times that objects had shrunk under their mappings */
 };
 
-/* Set-up. @size bytes, nowhere yet. @w must not move until guest_window_fini. 0 or -errno with
- * @e. */
-int guest_window_init(struct guest_window *w, struct machine *m, const char *name, uint64_t size,
-		      struct err *e);
+/* Set-up. Nowhere yet. @w must not move until guest_window_fini. 0 or -errno with @e. */
+int guest_window_init(struct guest_window *w, struct machine *m,
+		      const struct guest_window_params *p, struct err *e);
 /* Loop. Takes the slot away and unmaps all. Works on a zeroed struct, twice. */
 void guest_window_fini(struct guest_window *w);
 /* Any thread. The window is at @gpa, or GUEST_WINDOW_NOWHERE, when the exit ends. */

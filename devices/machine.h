@@ -17,6 +17,7 @@
 
 #include "base/loop.h"
 #include "devices/bus.h"
+#include "memory/area.h"
 #include "memory/guest_mem.h"
 #include "memory/shared.h"
 
@@ -90,8 +91,9 @@ struct machine {
 	unsigned mmio_devices;		/* virtio_mmio.c's: how many there are, ... */
 	struct virtio_mmio *mmio_last;	/* ... and the newest, borrowed */
 	uint64_t mmio_windows;		/* bytes taken for their shared memory regions */
-	struct guest_window *windows;	/* guest_window.c's: all of them */
-	struct mem_shared shared;	/* shmem_share.c's: what daemons get of them */
+	struct guest_window *windows;	/* guest_window.c's: all of them, ... */
+	struct area_budget areas;	/* ... and what they may take of the process's areas */
+	struct mem_shared shared;	/* shmem_share.c's: what daemons get of windows */
 };
 
 /*

@@ -43,23 +43,24 @@ static int lay_out(struct shmem *s, const char *name, const uint64_t sizes[VU_SH
 	return 0;
 }
 
-int shmem_init(struct shmem *s, struct machine *m, const char *name,
-	       const uint64_t sizes[VU_SHMEM_REGIONS], uint64_t max, struct err *e)
+int shmem_init(struct shmem *s, struct machine *m, const uint64_t sizes[VU_SHMEM_REGIONS],
+	       uint64_t max, const struct guest_window_params *p, struct err *e)
 {
-	uint64_t size = VU_SHMEM_PAGE, end;
+	struct guest_window_params window = *p;
+	uint64_t end;
 	int r;
 
 	s->window = (struct guest_window){ .machine = NULL };
 	s->count = 0;
-	r = lay_out(s, name, sizes, max, e);
+	r = lay_out(s, p->name, sizes, max, e);
 	if (r || !s->count) {
 		s->count = 0;
 		return r;
 	}
 	end = next_offset(s, 0);
-	while (size < end)
-		size *= 2;
-	r = guest_window_init(&s->window, m, name, size, e);
+	for (window.size = VU_SHMEM_PAGE; window.size < end; window.size *= 2)
+		;
+	r = guest_window_init(&s->window, m, &window, e);
 	if (r)
 		s->count = 0;
 	return r;
@@ -124,5 +125,5 @@ void shmem_clear(struct shmem *s)
 
 	if (s->count && window_clear(&s->window.window, &e))
 		log_error("device %s: %s: the guest still reaches what was mapped there",
-			  s->window.name, e.msg);
+			  s->window.params.name, e.msg);
 }

@@ -35,11 +35,12 @@ struct shmem {
 
 /*
  * Set-up. Lays out regions of @sizes[id] bytes (0: there is none of that number), all together at
- * most @max. @name and @m are borrowed, and @s must not move, until shmem_fini. 0, also when there
- * are no regions, or -errno with @e.
+ * most @max, in a window as @p says, whose size follows from the regions. @p's name and @m are
+ * borrowed, and @s must not move, until shmem_fini. 0, also when there are no regions, or -errno
+ * with @e.
  */
-int shmem_init(struct shmem *s, struct machine *m, const char *name,
-	       const uint64_t sizes[VU_SHMEM_REGIONS], uint64_t max, struct err *e);
+int shmem_init(struct shmem *s, struct machine *m, const uint64_t sizes[VU_SHMEM_REGIONS],
+	       uint64_t max, const struct guest_window_params *p, struct err *e);
 /* Works on a zeroed struct, twice. */
 void shmem_fini(struct shmem *s);
 

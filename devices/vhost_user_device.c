@@ -472,9 +472,12 @@ int vhost_user_device_connect(struct vhost_user_device *dev, int *sock, struct e
 static int realize_regions(struct vhost_user_device *dev, struct err *e)
 {
 	const struct vhost_user_options *o = dev->options;
-	int r;
+	const struct guest_window_params window = {
+		.name = dev->id, .idle_max = o->window_idle_max,
+	};
+	int r = shmem_init(&dev->shmem, dev->machine, dev->frontend.shmem, o->shmem_max, &window,
+			   e);
 
-	r = shmem_init(&dev->shmem, dev->machine, dev->id, dev->frontend.shmem, o->shmem_max, e);
 	if (!r)
 		r = shmem_share_init(&dev->share, &dev->shmem, dev->machine, dev->id,
 				     o->shmem_share, share_settled, dev, e);

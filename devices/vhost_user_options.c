@@ -17,6 +17,7 @@
 enum { VIRTIO_ID_LAST = 63 };
 
 #define SHMEM_MAX_DEFAULT GIB(64)
+#define WINDOW_IDLE_MAX_DEFAULT GIB(4)
 
 static const char *const transports[] = { "pci", "mmio", NULL };
 
@@ -50,6 +51,8 @@ const struct keyval vhost_user_keys[] = {
 	NUMBER("config_size", config_size, 1, VIRTIO_CONFIG_MAX, "the same as config-size"),
 	{ .key = "shmem-max", .type = KEYVAL_SIZE, .offset = FIELD(shmem_max),
 	  .help = "most that the daemon's shared memory regions may have; 64G" },
+	{ .key = "window-idle-max", .type = KEYVAL_SIZE, .offset = FIELD(window_idle_max),
+	  .help = "most host memory a guest can use up through them, beside what is mapped; 4G" },
 	STRING("quirk", quirk_word, "in what the daemon is not what the specification says; see the manual"),
 	{ .key = "shmem-share", .type = KEYVAL_BOOL, .offset = FIELD(shmem_share),
 	  .help = "other devices may read and write what the daemon maps there" },
@@ -240,7 +243,8 @@ int vhost_user_options_parse(struct vhost_user_options *o, const char *text, str
 {
 	int r;
 
-	*o = (struct vhost_user_options){ .shmem_max = SHMEM_MAX_DEFAULT };
+	*o = (struct vhost_user_options){ .shmem_max = SHMEM_MAX_DEFAULT,
+					  .window_idle_max = WINDOW_IDLE_MAX_DEFAULT };
 	r = parse_items(o, text, e);
 	if (!r)
 		r = find_type(o, e);

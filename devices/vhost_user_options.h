@@ -30,6 +30,7 @@ struct vhost_user_options {
 	char *id;			/* NULL: the type's name and `number`; owned */
 	uint64_t queues, queue_size, config_size, virtio_id;
 	uint64_t shmem_max;		/* bytes of all shared memory regions together */
+	uint64_t window_idle_max;	/* bytes of host memory their window may cost */
 	int transport;			/* enum vhost_user_transport */
 	bool shmem_share;		/* what is mapped into them is other daemons' memory, too */
 	bool reconnect;			/* default: on with socket */

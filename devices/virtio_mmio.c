@@ -344,11 +344,11 @@ static int place_window(struct machine *m, struct shmem *s, struct err *e)
 
 	if (at > VIRTIO_MMIO_WINDOWS_END || size > VIRTIO_MMIO_WINDOWS_END - at)
 		return err_set(e, -ENOSPC, "device %s: there is no room left for its shared memory"
-			       " regions: use transport=pci for some", s->window.name);
+			       " regions: use transport=pci for some", s->window.params.name);
 	guest_window_move(&s->window, at);
 	if (s->window.window.gpa != at)
 		return err_set(e, -ENXIO, "device %s: its shared memory regions cannot be at 0x%"
-			       PRIx64, s->window.name, at);
+			       PRIx64, s->window.params.name, at);
 	m->mmio_windows = at + size - VIRTIO_MMIO_WINDOWS;
 	return 0;
 }

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <search.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -15,17 +16,19 @@
 #include "base/range.h"
 #include "memory/hugetlb.h"
 
-enum { BUCKETS = 256, FILLER_PIECES = 1024 };
+enum { BUCKETS = 256 };
 
-#define SMALL_WINDOW	MIB(4)	/* up to here filler is private pages */
-#define FILLER_MIN	MIB(2)
+/* It splits what is beneath, and is two itself when its object shrinks. */
+enum { AREAS_PER_MAPPING = 3 };
 
 struct window_object {
 	dev_t dev;
 	ino_t ino;
 	int fd;			/* owned; for fstat, and for others to map */
 	bool rw;		/* fd can be written */
-	unsigned users;		/* mappings */
+	uint64_t page;		/* the size of its pages */
+	uint64_t size;		/* no mapping has more than this of it, nor has it less unnoticed */
+	struct window_mapping *mappings;
 	struct window_object *next;
 };
 
@@ -34,108 +37,63 @@ static uint64_t page_size(void)
 	return (uint64_t)sysconf(_SC_PAGESIZE);
 }
 
-/* --- filler --- */
+/* --- what it may cost --- */
 
-/* At most FILLER_PIECES areas, each of a power of two: pieces start on their own multiples. */
-static uint64_t choose_filler_size(uint64_t size)
+/* Whether @len bytes of private pages were counted; false when they would be too many. */
+static bool idle_take(struct mem_window *w, uint64_t len)
 {
-	uint64_t filler = FILLER_MIN;
-
-	while (size / filler > FILLER_PIECES)
-		filler *= 2;
-	return filler;
+	if (!range_ok(w->idle, len, w->idle_max))
+		return false;
+	w->idle += len;
+	return true;
 }
 
-/* Filler for [offset, offset + len), which lies in one piece; @fixed NULL: anywhere. */
-static void *map_filler(const struct mem_window *w, void *fixed, uint64_t offset, uint64_t len)
+/* Private pages in the place of private filler cost nothing. */
+static uint64_t idle_of(const struct mem_window *w, uint64_t len)
 {
-	int flags = fixed ? MAP_FIXED : 0;
-	void *at;
-
-	if (w->filler < 0)
-		at = mmap(fixed, len, PROT_READ | PROT_WRITE,
-			  flags | MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	else
-		at = mmap(fixed, len, PROT_READ | PROT_WRITE, flags | MAP_SHARED, w->filler,
-			  (off_t)(offset % w->filler_size));
-	if (at != MAP_FAILED)
-		madvise(at, len, MADV_DONTDUMP);	/* a failure only makes a core larger */
-	return at;
+	return w->filler.fd < 0 ? 0 : len;
 }
 
-/* Up to the end of the piece of filler that @offset lies in, at most @len. */
-static uint64_t piece_len(const struct mem_window *w, uint64_t offset, uint64_t len)
-{
-	return w->filler < 0 ? len : min_u64(len, w->filler_size - offset % w->filler_size);
-}
-
-/* Moves [from, from + len), one area, over the window at @offset. 0, or -errno, @from unmapped. */
-static int move_over(struct mem_window *w, void *from, uint64_t offset, uint64_t len)
-{
-	int r;
-
-	if (mremap(from, len, len, MREMAP_MAYMOVE | MREMAP_FIXED, w->host + offset) != MAP_FAILED)
-		return 0;
-	r = -errno;
-	munmap(from, len);
-	return r;
-}
-
-static int cover_piece(struct mem_window *w, uint64_t offset, uint64_t len)
-{
-	void *from = map_filler(w, NULL, offset, len);
-
-	return from == MAP_FAILED ? -errno : move_over(w, from, offset, len);
-}
-
-/* Puts filler over [offset, offset + len), whatever is there. */
+/* Puts filler over [offset, offset + len), whatever is there. 0 or -errno. */
 static int cover(struct mem_window *w, uint64_t offset, uint64_t len)
 {
-	uint64_t done = 0;
+	uint64_t cost = idle_of(w, len);
+	int r = filler_cover(&w->filler, w->host, offset, len);
 
-	while (done < len) {
-		uint64_t piece = piece_len(w, offset + done, len - done);
-
-		if (cover_piece(w, offset + done, piece))
-			break;
-		done += piece;
-	}
-	if (done == len)
-		return 0;
-	/*
-	 * The process has no area left to work with elsewhere. One area of private pages straight
-	 * over the rest needs none, since it takes the place of one or more.
-	 */
-	if (mmap(w->host + offset + done, len - done, PROT_READ | PROT_WRITE,
-		 MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0) == MAP_FAILED)
-		return -errno;
-	madvise(w->host + offset + done, len - done, MADV_DONTDUMP);
-	return 0;
+	if (r == 0 || !idle_take(w, cost))
+		return r;
+	/* The process may have no areas left, which filler needs. */
+	r = filler_zeros(w->host + offset, len);
+	if (r)
+		w->idle -= cost;
+	else
+		w->loose += cost;
+	return r;
 }
 
 /* --- objects --- */
 
-static struct window_object **find_object(struct mem_window *w, const struct stat *st)
+static struct window_object **find_object(const struct mem_window *w, dev_t dev, ino_t ino)
 {
-	uint64_t hash =
-		((uint64_t)st->st_ino ^ (uint64_t)st->st_dev) * UINT64_C(0x9e3779b97f4a7c15);
+	uint64_t hash = ((uint64_t)ino ^ (uint64_t)dev) * UINT64_C(0x9e3779b97f4a7c15);
 	struct window_object **o = &w->objects[hash >> 56];
 
-	while (*o && ((*o)->ino != st->st_ino || (*o)->dev != st->st_dev))
+	while (*o && ((*o)->ino != ino || (*o)->dev != dev))
 		o = &(*o)->next;
 	return o;
 }
 
-/* The object behind @fd with one user more; NULL with errno. */
-static struct window_object *use_object(struct mem_window *w, int fd, const struct stat *st)
+/* The object behind @fd with one mapping more; NULL with errno. */
+static struct window_object *use_object(struct mem_window *w, struct window_mapping *m, int fd,
+					const struct stat *st, uint64_t page)
 {
-	struct window_object **at = find_object(w, st), *o = *at;
+	struct window_object **at = find_object(w, st->st_dev, st->st_ino), *o = *at;
 
 	if (!o) {
 		o = malloc(sizeof(*o));
 		if (!o)
 			return NULL;
-		*o = (struct window_object){ .dev = st->st_dev, .ino = st->st_ino };
+		*o = (struct window_object){ .dev = st->st_dev, .ino = st->st_ino, .page = page };
 		o->fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
 		if (o->fd < 0) {
 			free(o);
@@ -143,7 +101,13 @@ static struct window_object *use_object(struct mem_window *w, int fd, const stru
 		}
 		*at = o;
 	}
-	o->users++;
+	if (o->size < (uint64_t)st->st_size)
+		o->size = (uint64_t)st->st_size;
+	m->next = o->mappings;
+	m->link = &o->mappings;
+	if (m->next)
+		m->next->link = &m->next;
+	o->mappings = m;
 	return o;
 }
 
@@ -154,7 +118,7 @@ static void keep_writable(struct window_object *o, int fd)
 
 	if (o->rw)
 		return;
-	if (o->users == 1) {
+	if (!o->mappings->next) {
 		o->rw = true;
 		return;
 	}
@@ -166,75 +130,119 @@ static void keep_writable(struct window_object *o, int fd)
 	o->rw = true;
 }
 
-static void drop_object(struct mem_window *w, struct window_object *o)
+static void drop_object(struct mem_window *w, struct window_mapping *m)
 {
-	struct stat st = { .st_dev = o->dev, .st_ino = o->ino };
+	struct window_object *o = m->object;
 
-	if (--o->users)
+	*m->link = m->next;
+	if (m->next)
+		m->next->link = m->link;
+	if (o->mappings)
 		return;
-	*find_object(w, &st) = o->next;
+	*find_object(w, o->dev, o->ino) = o->next;
 	fd_close(&o->fd);
 	free(o);
 }
 
-/* --- the sorted list --- */
+/* --- the tree --- */
 
-/* Index of the first mapping that ends behind @offset. */
-static unsigned find_index(const struct mem_window *w, uint64_t offset)
+/* Mappings in a tree share nothing; what shares a byte with one is equal to it. */
+static int compare(const void *a, const void *b)
 {
-	unsigned low = 0, high = w->count;
+	const struct window_mapping *x = a, *y = b;
 
-	while (low < high) {
-		unsigned mid = low + (high - low) / 2;
-
-		if (w->mappings[mid].offset + w->mappings[mid].len <= offset)
-			low = mid + 1;
-		else
-			high = mid;
-	}
-	return low;
+	if (x->offset + x->len <= y->offset)
+		return -1;
+	return y->offset + y->len <= x->offset;
 }
 
-static int make_room(struct mem_window *w)
+/* A mapping that shares a byte with [offset, offset + len) of the window, or NULL. */
+static struct window_mapping *find(const struct mem_window *w, uint64_t offset, uint64_t len)
 {
-	unsigned room = w->room ? 2 * w->room : 16;
-	struct window_mapping *grown;
+	const struct window_mapping key = { .offset = offset, .len = len };
+	struct window_mapping *const *node = tfind(&key, &w->tree, compare);
 
-	if (w->count < w->room)
-		return 0;
-	if (w->count == WINDOW_MAPPINGS_MAX)
+	return node ? *node : NULL;
+}
+
+static struct window_mapping *any(const struct mem_window *w)
+{
+	return w->tree ? *(struct window_mapping **)w->tree : NULL;
+}
+
+/* Counts @m, which has an object, and keeps it. 0 or -errno. */
+static int keep(struct mem_window *w, struct window_mapping *m)
+{
+	if (!area_budget_take(w->areas, AREAS_PER_MAPPING))
 		return -ENOSPC;
-	grown = realloc(w->mappings, room * sizeof(*grown));
-	if (!grown)
+	if (!tsearch(m, &w->tree, compare)) {
+		area_budget_give(w->areas, AREAS_PER_MAPPING);
 		return -ENOMEM;
-	w->mappings = grown;
-	w->room = room;
+	}
+	w->count++;
 	return 0;
 }
 
-static void insert_at(struct mem_window *w, unsigned i, const struct window_mapping *m)
+/* Undoes use_object and keep. */
+static void forget(struct mem_window *w, struct window_mapping *m)
 {
-	memmove(&w->mappings[i + 1], &w->mappings[i], (w->count - i) * sizeof(*m));
-	w->mappings[i] = *m;
-	w->count++;
-}
-
-static void remove_at(struct mem_window *w, unsigned i)
-{
-	drop_object(w, w->mappings[i].object);
+	tdelete(m, &w->tree, compare);
+	area_budget_give(w->areas, AREAS_PER_MAPPING);
 	w->count--;
-	memmove(&w->mappings[i], &w->mappings[i + 1], (w->count - i) * sizeof(w->mappings[0]));
+	w->idle -= m->idle;
+	drop_object(w, m);
+	free(m);
 }
 
 /* --- the window --- */
 
-int window_init(struct mem_window *w, uint64_t size, struct err *e)
+static int reserve(struct mem_window *w, struct err *e)
 {
-	uint64_t align = size >= GIB(1) ? GIB(1) : MIB(2), page = page_size();
+	uint64_t align = w->size >= GIB(1) ? GIB(1) : MIB(2), page = page_size();
 	char buf[24];
 
-	*w = (struct mem_window){ .size = size, .filler = -1 };
-	if (size == 0 || size % page || size > GIB(32768))
+	/* A page without access on either side keeps the window's areas from growing out of it. */
+	w->reservation_size = w->size + align + 2 * page;
+	w->reservation = mmap(NULL, w->reservation_size, PROT_NONE,
+			      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (w->reservation == MAP_FAILED) {
+		w->reservation = NULL;
+		return err_sys(e, "a shared memory window of %s: no address space",
+			       size_format(w->size, buf));
+	}
+	w->host = (uint8_t *)align_up((uintptr_t)w->reservation + page, align);
+	return 0;
+}
+
+static int fill(struct mem_window *w, uint64_t idle_max, struct area_budget *budget, struct err *e)
+{
+	unsigned areas;
+	char buf[24];
+	int r = filler_init(&w->filler, w->size, idle_max, e);
+
+	if (r)
+		return err_prefix(e, r, "a shared memory window of %s: ", size_format(w->size, buf));
+	w->idle = w->filler.piece;
+	w->idle_max = idle_max;
+	areas = filler_areas(&w->filler, w->size);
+	if (!area_budget_take(budget, areas))
+		return err_set(e, -ENOSPC, "a shared memory window of %s needs %u memory areas of this"
+			       " process, more than are left: raise vm.max_map_count",
+			       size_format(w->size, buf), areas);
+	w->areas = budget;
+	r = filler_lay(&w->filler, w->host, w->size);
+	return r ? err_set(e, r, "a shared memory window of %s: mapping its filler: %s",
+			   size_format(w->size, buf), strerror(-r)) : 0;
+}
+
+int window_init(struct mem_window *w, uint64_t size, uint64_t idle_max, struct area_budget *areas,
+		struct err *e)
+{
+	char buf[24];
+	int r;
+
+	*w = (struct mem_window){ .size = size, .filler.fd = -1 };
+	if (size == 0 || size % page_size() || size > GIB(32768))
 		return err_set(e, -EINVAL,
 			       "a shared memory window of %s: its size must be a multiple of the "
 			       "page size and at most 32T",
@@ -242,58 +250,34 @@ int window_init(struct mem_window *w, uint64_t size, struct err *e)
 	w->objects = calloc(BUCKETS, sizeof(struct window_object *));
 	if (!w->objects)
 		return err_set(e, -ENOMEM, "a shared memory window: out of memory");
-	/* A page without access on either side keeps the window's areas from growing out of it. */
-	w->reservation_size = size + align + 2 * page;
-	w->reservation = mmap(NULL, w->reservation_size, PROT_NONE,
-			      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (w->reservation == MAP_FAILED) {
-		w->reservation = NULL;
-		err_sys(e, "a shared memory window of %s: no address space",
-			size_format(size, buf));
-		goto fail;
-	}
-	w->host = (uint8_t *)align_up((uintptr_t)w->reservation + page, align);
-	if (size > SMALL_WINDOW) {
-		w->filler_size = choose_filler_size(size);
-		w->filler = memfd_create("minivmm-filler", MFD_CLOEXEC);
-		if (w->filler < 0 || ftruncate(w->filler, (off_t)w->filler_size) < 0) {
-			err_sys(e, "a shared memory window of %s: its filler",
-				size_format(size, buf));
-			goto fail;
-		}
-	}
-	for (uint64_t at = 0, len; at < size; at += len) {
-		len = piece_len(w, at, size - at);
-		if (map_filler(w, w->host + at, at, len) == MAP_FAILED) {
-			err_sys(e, "a shared memory window of %s: mapping its filler",
-				size_format(size, buf));
-			goto fail;
-		}
-	}
-	return 0;
-fail:
-	window_fini(w);
-	return -ENOMEM;
+	r = reserve(w, e);
+	if (!r)
+		r = fill(w, idle_max, areas, e);
+	if (r)
+		window_fini(w);
+	return r;
 }
 
 void window_fini(struct mem_window *w)
 {
 	if (!w->objects)
 		return;
-	for (unsigned i = 0; i < w->count; i++)
-		drop_object(w, w->mappings[i].object);
+	while (w->count)
+		forget(w, any(w));
+	if (w->areas)
+		area_budget_give(w->areas, filler_areas(&w->filler, w->size));
 	if (w->reservation)
 		munmap(w->reservation, w->reservation_size);
-	fd_close(&w->filler);
-	free(w->mappings);
+	filler_fini(&w->filler);
 	free(w->objects);
-	*w = (struct mem_window){ .filler = -1 };
+	*w = (struct mem_window){ .filler.fd = -1 };
 }
 
-/* What can be said of @fd before it is mapped. */
-static int check_object(int fd, uint64_t offset, uint64_t fd_offset, uint64_t len,
-			struct stat *ret_st, struct err *e)
+/* What can be said of @fd before it is mapped; *@ret_page is the size of its object's pages. */
+static int check_object(const struct mem_window *w, int fd, const struct window_mapping *m,
+			struct stat *ret_st, uint64_t *ret_page, struct err *e)
 {
+	const struct window_object *known;
 	uint64_t page = page_size();
 	struct stat st;
 
@@ -302,43 +286,53 @@ static int check_object(int fd, uint64_t offset, uint64_t fd_offset, uint64_t le
 	if (!S_ISREG(st.st_mode))
 		return err_set(e, -EINVAL,
 			       "the fd of the mapping is not a regular file or shared memory");
-	hugetlb_is(fd, &page);
-	if ((offset | fd_offset | len) & (page - 1))
+	known = *find_object(w, st.st_dev, st.st_ino);
+	if (known)
+		page = known->page;
+	else
+		hugetlb_is(fd, &page);
+	if ((m->offset | m->fd_offset | m->len) & (page - 1))
 		return err_set(e, -EINVAL,
 			       "the mapping 0x%" PRIx64 "+0x%" PRIx64 " of file offset 0x%" PRIx64
 			       " is not aligned to pages of %" PRIu64 " bytes",
-			       offset, len, fd_offset, page);
-	if (!range_ok(fd_offset, len, align_up((uint64_t)st.st_size, page)))
+			       m->offset, m->len, m->fd_offset, page);
+	if (!range_ok(m->fd_offset, m->len, align_up((uint64_t)st.st_size, page)))
 		return err_set(e, -EINVAL,
 			       "the mapping of file offset 0x%" PRIx64 "+0x%" PRIx64
 			       " is beyond the file's end, 0x%" PRIx64,
-			       fd_offset, len, (uint64_t)st.st_size);
+			       m->fd_offset, m->len, (uint64_t)st.st_size);
 	*ret_st = st;
+	*ret_page = page;
 	return 0;
 }
 
 static int check_place(const struct mem_window *w, uint64_t offset, uint64_t len, struct err *e)
 {
-	unsigned i;
+	const struct window_mapping *other;
 
 	if (len == 0 || !range_ok(offset, len, w->size))
 		return err_set(e, -EINVAL,
 			       "the mapping 0x%" PRIx64 "+0x%" PRIx64
 			       " is empty or not within the window of 0x%" PRIx64 " bytes",
 			       offset, len, w->size);
-	i = find_index(w, offset);
-	if (i < w->count && w->mappings[i].offset < offset + len)
+	other = find(w, offset, len);
+	if (other)
 		return err_set(e, -EEXIST,
 			       "the mapping 0x%" PRIx64 "+0x%" PRIx64
 			       " overlaps the one at 0x%" PRIx64,
-			       offset, len, w->mappings[i].offset);
+			       offset, len, other->offset);
+	if (w->count == WINDOW_MAPPINGS_MAX)
+		return err_set(e, -ENOSPC, "the window has %u mappings, no room for more",
+			       w->count);
 	return 0;
 }
 
 /* Read-only is a private copy: the guest's stray stores neither reach the object nor stop it. */
 static int place_object(struct mem_window *w, const struct window_mapping *m, int fd, struct err *e)
 {
-	int flags = m->rw ? MAP_SHARED : MAP_PRIVATE | MAP_NORESERVE;
+	/* Huge pages are reserved, or a guest's store would find none left. */
+	int reserve_none = m->object->page == page_size() ? MAP_NORESERVE : 0;
+	int flags = m->rw ? MAP_SHARED : MAP_PRIVATE | reserve_none;
 	void *from = mmap(NULL, m->len, PROT_READ | PROT_WRITE, flags, fd, (off_t)m->fd_offset);
 	int r;
 
@@ -346,7 +340,7 @@ static int place_object(struct mem_window *w, const struct window_mapping *m, in
 		return err_sys(e, "the fd of the mapping cannot be mapped %s",
 			       m->rw ? "read-write" : "read-only");
 	madvise(from, m->len, MADV_DONTDUMP);
-	r = move_over(w, from, m->offset, m->len);
+	r = area_move(from, w->host + m->offset, m->len);
 	if (r == 0)
 		return 0;
 	err_set(e, r, "the mapping cannot be moved into the window: %s", strerror(-r));
@@ -354,40 +348,71 @@ static int place_object(struct mem_window *w, const struct window_mapping *m, in
 	return r;
 }
 
+/* Counts what the guest can make of a mapping it may not write. */
+static int take_idle(struct mem_window *w, struct window_mapping *m, struct err *e)
+{
+	uint64_t cost = m->rw ? 0 : idle_of(w, m->len), sum;
+	char part[24], whole[24], limit[24];
+
+	if (idle_take(w, cost)) {
+		m->idle = cost;
+		return 0;
+	}
+	if (__builtin_add_overflow(w->idle, cost, &sum))
+		sum = UINT64_MAX;
+	return err_set(e, -E2BIG, "of a read-only mapping of %s the guest can make as much private memory,"
+		       " with what the window can cost already %s, more than %s; allow that with"
+		       " window-idle-max=", size_format(cost, part), size_format(sum, whole),
+		       size_format(w->idle_max, limit));
+}
+
 int window_map(struct mem_window *w, uint64_t offset, int fd, uint64_t fd_offset, uint64_t len,
 	       bool rw, struct err *e)
 {
-	struct window_mapping m = {
+	struct window_mapping *m, wanted = {
 		.offset = offset, .len = len, .live = len, .fd_offset = fd_offset, .rw = rw,
 	};
 	struct stat st = { 0 };
+	uint64_t page = 0;
 	int r = check_place(w, offset, len, e);
 
-	r = r ? r : check_object(fd, offset, fd_offset, len, &st, e);
+	if (!r)
+		r = check_object(w, fd, &wanted, &st, &page, e);
+	if (!r)
+		r = take_idle(w, &wanted, e);
 	if (r)
 		return r;
-	r = make_room(w);
-	if (r)
-		return err_set(e, r, "the window has %u mappings, no room for more", w->count);
-	m.object = use_object(w, fd, &st);
-	if (!m.object)
-		return err_sys(e, "the window cannot keep the fd of the mapping");
-	r = place_object(w, &m, fd, e);
-	if (r) {
-		drop_object(w, m.object);
+	m = malloc(sizeof(*m));
+	if (m) {
+		*m = wanted;
+		m->object = use_object(w, m, fd, &st, page);
+	}
+	if (!m || !m->object) {
+		w->idle -= wanted.idle;
+		r = err_sys(e, "the window cannot keep the fd of the mapping");
+		free(m);
 		return r;
 	}
-	if (rw)
-		keep_writable(m.object, fd);
-	insert_at(w, find_index(w, offset), &m);
-	return 0;
+	r = keep(w, m);
+	if (r) {
+		w->idle -= m->idle;
+		drop_object(w, m);
+		free(m);
+		return err_set(e, r, "the window has %u mappings, and %s", w->count, r == -ENOSPC ?
+			       "this process no memory areas for more: raise vm.max_map_count" :
+			       "there is no memory for more");
+	}
+	r = place_object(w, m, fd, e);
+	if (r)
+		forget(w, m);
+	else if (rw)
+		keep_writable(m->object, fd);
+	return r;
 }
 
 const struct window_mapping *window_find(const struct mem_window *w, uint64_t offset)
 {
-	unsigned i = find_index(w, offset);
-
-	return i < w->count && w->mappings[i].offset == offset ? &w->mappings[i] : NULL;
+	return offset < w->size ? find(w, offset, 1) : NULL;
 }
 
 int window_fd(const struct window_mapping *m)
@@ -397,10 +422,10 @@ int window_fd(const struct window_mapping *m)
 
 int window_unmap(struct mem_window *w, uint64_t offset, uint64_t len, struct err *e)
 {
-	unsigned i = find_index(w, offset);
+	struct window_mapping *m = offset < w->size ? find(w, offset, 1) : NULL;
 	int r;
 
-	if (i == w->count || w->mappings[i].offset != offset || w->mappings[i].len != len)
+	if (!m || m->offset != offset || m->len != len)
 		return err_set(e, -ENOENT, "0x%" PRIx64 "+0x%" PRIx64 " is not exactly one mapping",
 			       offset, len);
 	r = cover(w, offset, len);
@@ -408,7 +433,7 @@ int window_unmap(struct mem_window *w, uint64_t offset, uint64_t len, struct err
 		return err_set(e, r,
 			       "the mapping 0x%" PRIx64 "+0x%" PRIx64 " cannot be taken away: %s",
 			       offset, len, strerror(-r));
-	remove_at(w, i);
+	forget(w, m);
 	return 0;
 }
 
@@ -417,52 +442,83 @@ int window_clear(struct mem_window *w, struct err *e)
 	int r;
 
 	while (w->count) {
-		const struct window_mapping *last = &w->mappings[w->count - 1];
+		const struct window_mapping *m = any(w);
 
-		r = window_unmap(w, last->offset, last->len, e);
+		r = window_unmap(w, m->offset, m->len, e);
 		if (r)
 			return r;
 	}
-	if (w->filler >= 0) {
-		if (fallocate(w->filler, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0,
-			      (off_t)w->filler_size) < 0)
-			return err_sys(e, "emptying the filler of a window");
-		return 0;
+	if (w->filler.fd < 0 || w->loose) {
+		r = w->filler.fd < 0 ? filler_zeros(w->host, w->size) :
+				       filler_cover(&w->filler, w->host, 0, w->size);
+		if (r)
+			return err_set(e, r, "a window cannot be emptied: %s", strerror(-r));
+		w->idle -= w->loose;
+		w->loose = 0;
 	}
-	r = cover(w, 0, w->size);
-	return r ? err_set(e, r, "a window cannot be emptied: %s", strerror(-r)) : 0;
+	r = filler_empty(&w->filler);
+	return r ? err_set(e, r, "emptying the filler of a window: %s", strerror(-r)) : 0;
 }
 
-/* Bytes of @m that its object still has. */
-static uint64_t bytes_left(const struct window_mapping *m)
-{
-	uint64_t page = page_size(), size;
-	struct stat st;
+/* --- objects that shrink --- */
 
-	if (fstat(m->object->fd, &st) < 0)
-		return m->live;
-	size = align_up((uint64_t)st.st_size, page);
-	return size > m->fd_offset ? min_u64(size - m->fd_offset, m->live) : 0;
+/* Puts zeros where @m has only @left bytes left. */
+static int cut(struct mem_window *w, struct window_mapping *m, uint64_t left)
+{
+	uint64_t offset = m->offset + left, len = m->live - left;
+	uint64_t cost = m->rw ? idle_of(w, len) : 0; /* read-only: it was counted with the rest */
+	int r;
+
+	if (!idle_take(w, cost))
+		return cover(w, offset, len);
+	r = filler_zeros(w->host + offset, len);
+	if (r)
+		w->idle -= cost;
+	else
+		m->idle += cost;
+	return r;
+}
+
+/* How many mappings of @o, which now has @size bytes, were cut short; or -errno with @e. */
+static int cut_all(struct mem_window *w, struct window_object *o, uint64_t size, struct err *e)
+{
+	uint64_t end = align_up(size, o->page);
+	int found = 0;
+
+	for (struct window_mapping *m = o->mappings; m; m = m->next) {
+		uint64_t left = end > m->fd_offset ? min_u64(end - m->fd_offset, m->live) : 0;
+		int r;
+
+		if (left == m->live)
+			continue;
+		r = cut(w, m, left);
+		if (r)
+			return err_set(e, r, "the window cannot be repaired at 0x%" PRIx64 ": %s",
+				       m->offset + left, strerror(-r));
+		m->live = left;
+		w->repairs++;
+		found++;
+	}
+	o->size = size;
+	return found;
 }
 
 int window_repair(struct mem_window *w, struct err *e)
 {
 	int found = 0;
 
-	for (unsigned i = 0; i < w->count; i++) {
-		struct window_mapping *m = &w->mappings[i];
-		uint64_t left = bytes_left(m);
-		int r;
+	for (unsigned i = 0; i < BUCKETS && w->count; i++) {
+		for (struct window_object *o = w->objects[i]; o; o = o->next) {
+			struct stat st;
+			int r;
 
-		if (left == m->live)
-			continue;
-		r = cover(w, m->offset + left, m->live - left);
-		if (r)
-			return err_set(e, r, "the window cannot be repaired at 0x%" PRIx64 ": %s",
-				       m->offset + left, strerror(-r));
-		m->live = left;
-		found++;
+			if (fstat(o->fd, &st) < 0 || (uint64_t)st.st_size >= o->size)
+				continue;
+			r = cut_all(w, o, (uint64_t)st.st_size, e);
+			if (r < 0)
+				return r;
+			found += r;
+		}
 	}
-	w->repairs += (uint64_t)found;
 	return found;
 }

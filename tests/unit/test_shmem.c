@@ -35,6 +35,7 @@ struct fixture {
 	int file;
 	uint8_t *file_bytes;
 	struct virtio_guest guest;
+	unsigned cuts;			/* times its owner was told that objects shrank */
 	struct err e;
 };
 
@@ -76,10 +77,25 @@ static int teardown(void **state)
 	return 0;
 }
 
+static void cut_short(void *arg)
+{
+	((struct fixture *)arg)->cuts++;
+}
+
+/* Regions of @sizes, at most @max, whose window may cost @idle_max. */
+static int try_init(struct fixture *f, const uint64_t sizes[VU_SHMEM_REGIONS], uint64_t max,
+		    uint64_t idle_max)
+{
+	const struct guest_window_params p = {
+		.name = "dev0", .idle_max = idle_max, .cut_short = cut_short, .arg = f,
+	};
+
+	return shmem_init(&f->shmem, &f->fake.machine, sizes, max, &p, &f->e);
+}
+
 static void init_shmem(struct fixture *f)
 {
-	assert_int_equal(shmem_init(&f->shmem, &f->fake.machine, "dev0", f->sizes, GIB(1), &f->e),
-			 0);
+	assert_int_equal(try_init(f, f->sizes, GIB(1), GIB(1)), 0);
 	f->dev.shmem = &f->shmem;
 }
 
@@ -142,7 +158,7 @@ static void a_device_without_regions_has_no_window(void **state)
 	struct fixture *f = *state;
 	const uint64_t none[VU_SHMEM_REGIONS] = { 0 };
 
-	assert_int_equal(shmem_init(&f->shmem, &f->fake.machine, "dev0", none, GIB(1), &f->e), 0);
+	assert_int_equal(try_init(f, none, GIB(1), GIB(1)), 0);
 	assert_int_equal(shmem_size(&f->shmem), 0);
 	assert_null(f->fake.machine.windows);
 	shmem_clear(&f->shmem);
@@ -167,8 +183,7 @@ static void sizes_that_cannot_be_are_refused(void **state)
 		uint64_t sizes[VU_SHMEM_REGIONS] = { [REGION_A] = cases[i].a,
 						     [REGION_B] = cases[i].b };
 
-		assert_int_equal(shmem_init(&f->shmem, &f->fake.machine, "dev0", sizes,
-					    cases[i].max, &f->e), cases[i].r);
+		assert_int_equal(try_init(f, sizes, cases[i].max, GIB(1)), cases[i].r);
 		assert_non_null(strstr(f->e.msg, cases[i].says));
 		assert_int_equal(shmem_size(&f->shmem), 0);
 	}
@@ -228,10 +243,13 @@ static void an_object_that_shrinks_is_repaired_once(void **state)
 	assert_int_equal(map(f, REGION_B, 0, 4 * PAGE), 0);
 	assert_int_equal(guest_windows_repair(&f->fake.machine, &f->e), 0);
 	assert_int_equal(ftruncate(f->file, PAGE), 0);
+	assert_int_equal(f->cuts, 0);
 	assert_int_equal(guest_windows_repair(&f->fake.machine, &f->e), 1);
+	assert_int_equal(f->cuts, 1);
 	assert_int_equal(*at(f, REGION_B, 0), 'o');
 	assert_int_equal(*at(f, REGION_B, PAGE), 0);
 	assert_int_equal(guest_windows_repair(&f->fake.machine, &f->e), 0);
+	assert_int_equal(f->cuts, 1);
 }
 
 /* The timer is due. */
@@ -256,6 +274,8 @@ static void an_object_that_shrinks_is_noticed_by_the_clock(void **state)
 	assert_int_equal(*at(f, REGION_B, PAGE), 'o');
 	assert_int_equal(ftruncate(f->file, PAGE), 0);
 	look(f);
+	look(f);
+	assert_int_equal(f->cuts, 1);
 	assert_int_equal(*at(f, REGION_B, 0), 'o');
 	assert_int_equal(*at(f, REGION_B, PAGE), 0);
 	assert_int_equal(unmap(f, REGION_B, 0, 4 * PAGE), 0);
@@ -290,6 +310,41 @@ static void an_object_that_shrinks_is_noticed_by_an_access(void **state)
 	assert_int_equal(*at(f, REGION_B, 0), 'o');
 	assert_int_equal(*at(f, REGION_B, PAGE), 0);
 	assert_int_equal(guest_windows_repair(m, &f->e), 0);
+}
+
+/* What the guest can cost */
+
+static void a_window_that_would_cost_too_much_is_refused_by_name(void **state)
+{
+	struct fixture *f = *state;
+	unsigned taken = f->fake.machine.areas.taken;
+
+	f->sizes[REGION_B] = GIB(1);
+	assert_int_equal(try_init(f, f->sizes, GIB(2), KIB(128)), -E2BIG);
+	assert_non_null(strstr(f->e.msg, "device dev0"));
+	assert_non_null(strstr(f->e.msg, "window-idle-max="));
+	assert_int_equal(shmem_size(&f->shmem), 0);
+	assert_int_equal(f->fake.machine.areas.taken, taken);
+	assert_int_equal(try_init(f, f->sizes, GIB(2), KIB(256)), 0);
+}
+
+static void a_read_only_mapping_beyond_the_bound_changes_nothing(void **state)
+{
+	struct fixture *f = *state;
+	struct vu_shmem_map ro = mapping(REGION_B, 0, 4 * PAGE);
+	uint64_t idle;
+
+	ro.rw = false;
+	assert_int_equal(try_init(f, f->sizes, GIB(1), MIB(2) + 3 * PAGE), 0);
+	idle = f->shmem.window.window.idle;
+	assert_int_equal(idle, MIB(2));
+	assert_int_equal(shmem_map(&f->shmem, &ro, f->file, &f->e), -E2BIG);
+	assert_non_null(strstr(f->e.msg, "of 16K"));
+	assert_non_null(strstr(f->e.msg, "already 2064K, more than 2060K"));
+	assert_non_null(strstr(f->e.msg, "window-idle-max="));
+	assert_int_equal(*at(f, REGION_B, 0), 0);
+	assert_int_equal(f->shmem.window.window.idle, idle);
+	assert_int_equal(map(f, REGION_B, 0, 4 * PAGE), 0);
 }
 
 /* On PCI */
@@ -439,6 +494,8 @@ int main(void)
 		CASE(an_object_that_shrinks_is_repaired_once),
 		CASE(an_object_that_shrinks_is_noticed_by_an_access),
 		CASE(an_object_that_shrinks_is_noticed_by_the_clock),
+		CASE(a_window_that_would_cost_too_much_is_refused_by_name),
+		CASE(a_read_only_mapping_beyond_the_bound_changes_nothing),
 		CASE(pci_shows_each_region_by_a_capability),
 		CASE(the_slot_follows_the_bar_before_the_exit_ends),
 		CASE(a_place_the_machine_does_not_take_is_nowhere),

@@ -175,7 +175,7 @@ static void a_large_window_cannot_fill_the_host(void **state)
 	(void)state;
 	for (uint64_t i = 0; i < MIB(256) / PAGE; i++)
 		*window_rig_word(&w, i) = 1;
-	assert_int_equal(fstat(w.filler, &st), 0);
+	assert_int_equal(fstat(w.filler.fd, &st), 0);
 	assert_true(st.st_blocks * 512 <= (blkcnt_t)MIB(2));
 	window_fini(&w);
 }
@@ -189,7 +189,7 @@ static void a_huge_window_costs_few_areas_and_is_aligned(void **state)
 	assert_true(process_areas() - before <= 1024 + 8);
 	assert_int_equal((uintptr_t)w.host % GIB(1), 0);
 	*window_rig_word(&w, GIB(64) / PAGE - 1) = 1;
-	assert_true(w.filler_size <= MIB(64));
+	assert_true(w.filler.piece <= MIB(64));
 	window_fini(&w);
 }
 
@@ -282,10 +282,10 @@ static void window_sizes_that_cannot_be_are_refused(void **state)
 	struct err e;
 
 	(void)state;
-	assert_int_not_equal(window_init(&w, 0, &e), 0);
+	assert_int_not_equal(window_init(&w, 0, UINT64_MAX, NULL, &e), 0);
 	window_fini(&w);
-	assert_int_not_equal(window_init(&w, PAGE + 1, &e), 0);
-	assert_int_not_equal(window_init(&w, UINT64_MAX - PAGE + 1, &e), 0);
+	assert_int_not_equal(window_init(&w, PAGE + 1, UINT64_MAX, NULL, &e), 0);
+	assert_int_not_equal(window_init(&w, UINT64_MAX - PAGE + 1, UINT64_MAX, NULL, &e), 0);
 	window_fini(&w);
 }
 
@@ -423,53 +423,24 @@ static void there_is_an_end_to_the_number_of_mappings(void **state)
 }
 
 #if !PROCESS_SANITIZED
-/* How many areas a process may have; 0 when that is not known. */
-static size_t area_limit(void)
-{
-	autoclose int fd = open("/proc/sys/vm/max_map_count", O_RDONLY | O_CLOEXEC);
-	char text[32] = "";
-
-	return fd < 0 || read(fd, text, sizeof(text) - 1) <= 0 ? 0 : strtoull(text, NULL, 10);
-}
-
-/* Uses up every area the process may have; the returned range of *@ret_len bytes holds them. */
-static void *exhaust_areas(size_t *ret_len)
-{
-	size_t len = 2 * area_limit() * PAGE;
-	uint8_t *base =
-		mmap(NULL, len, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-
-	assert_ptr_not_equal(base, MAP_FAILED);
-	for (size_t i = 1; i < len / PAGE - 1; i += 2) {
-		if (mprotect(base + i * PAGE, PAGE, PROT_READ) < 0)
-			break;
-	}
-	*ret_len = len;
-	return base;
-}
-
 static void without_an_area_left_maps_fail_and_unmaps_work(void **state)
 {
 	struct mem_window w;
-	size_t len, limit = area_limit();
-	void *all;
+	struct process_areas all;
 	struct err e = { "" };
 	int fd, map, unmap, clear;
 
 	(void)state;
-	if (limit == 0 || limit > 300000) {
-		print_message("SKIPPED: too many areas, or nobody knows how many\n");
-		skip();
-	}
+	process_areas_can_end();
 	fd = window_rig_object(0x1000, 4);
 	w = window_rig_new(MIB(1));
 	map_pages(&w, 4, fd, 0, 4, true);
 	map_pages(&w, 32, fd, 1, 2, true);
-	all = exhaust_areas(&len);
+	all = process_areas_end();
 	map = window_map(&w, 0, fd, 0, PAGE, true, &e);
 	unmap = window_unmap(&w, 4 * PAGE, 4 * PAGE, &e);
 	clear = window_clear(&w, &e);
-	munmap(all, len);
+	process_areas_go_on(&all);
 
 	assert_int_equal(map, -ENOMEM);
 	assert_int_equal(unmap, 0);

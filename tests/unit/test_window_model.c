@@ -104,9 +104,15 @@ static void model_check(const struct model *m, const struct mem_window *w)
 			fail_msg("page %u holds %x, not %x", (unsigned)i, *window_rig_word(w, i),
 				 m->words[i]);
 	}
-	for (unsigned i = 1; i < w->count; i++)
-		assert_true(w->mappings[i - 1].offset + w->mappings[i - 1].len <=
-			    w->mappings[i].offset);
+	for (unsigned i = 0; i < m->count; i++) {
+		const struct model_mapping *p = &m->mappings[i];
+		const struct window_mapping *first = window_find(w, p->at * PAGE);
+
+		assert_non_null(first);
+		assert_int_equal(first->offset, p->at * PAGE);
+		assert_int_equal(first->len, p->pages * PAGE);
+		assert_ptr_equal(window_find(w, (p->at + p->pages) * PAGE - 1), first);
+	}
 }
 
 static void run_model(uint64_t size)

@@ -24,12 +24,17 @@ int window_rig_object(uint32_t tag, uint64_t pages)
 	return fd;
 }
 
-struct mem_window window_rig_new(uint64_t size)
+struct mem_window window_rig_bounded(uint64_t size, uint64_t idle_max)
 {
 	struct mem_window w;
 	struct err e;
 
-	if (window_init(&w, size, &e))
+	if (window_init(&w, size, idle_max, NULL, &e))
 		fail_msg("%s", e.msg);
 	return w;
+}
+
+struct mem_window window_rig_new(uint64_t size)
+{
+	return window_rig_bounded(size, UINT64_MAX);
 }

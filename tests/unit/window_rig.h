@@ -11,6 +11,8 @@ enum { PAGE = 4096 };
 int window_rig_object(uint32_t tag, uint64_t pages);
 /* A window of @size bytes, ended by window_fini. */
 struct mem_window window_rig_new(uint64_t size);
+/* The same, which may cost at most @idle_max. */
+struct mem_window window_rig_bounded(uint64_t size, uint64_t idle_max);
 
 /* The first word of a page. */
 static inline volatile uint32_t *window_rig_word(const struct mem_window *w, uint64_t page)
