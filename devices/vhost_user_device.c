@@ -352,6 +352,14 @@ static void daemon_ring_error(void *arg)
 		virtio_needs_reset(&dev->virtio, NULL);
 }
 
+/* Its driver cannot know of it otherwise. */
+static void region_cut_short(void *arg)
+{
+	struct vhost_user_device *dev = arg;
+
+	virtio_needs_reset(&dev->virtio, NULL);
+}
+
 static int daemon_maps(void *arg, const struct vu_shmem_map *m, int fd, struct err *e)
 {
 	struct vhost_user_device *dev = arg;
@@ -473,7 +481,8 @@ static int realize_regions(struct vhost_user_device *dev, struct err *e)
 {
 	const struct vhost_user_options *o = dev->options;
 	const struct guest_window_params window = {
-		.name = dev->id, .idle_max = o->window_idle_max,
+		.name = dev->id, .idle_max = o->window_idle_max, .cut_short = region_cut_short,
+		.arg = dev,
 	};
 	int r = shmem_init(&dev->shmem, dev->machine, dev->frontend.shmem, o->shmem_max, &window,
 			   e);

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Areas of the process's address space (VMAs). The kernel gives a process so many (vm.max_map_count)
- * and then refuses even to take something away, since that may split an area. What daemons have
- * mapped comes out of a budget, so that what they do cannot bring the process there.
+ * Areas of the process's address space (VMAs). The kernel gives a process so many
+ * (vm.max_map_count) and then refuses even to take something away, since that may split an area.
+ * What daemons have mapped comes out of a budget, so that what they do cannot bring the process
+ * there.
  *
  * Under the lock of what the budget belongs to.
  */

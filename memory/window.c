@@ -360,9 +360,9 @@ static int take_idle(struct mem_window *w, struct window_mapping *m, struct err 
 	}
 	if (__builtin_add_overflow(w->idle, cost, &sum))
 		sum = UINT64_MAX;
-	return err_set(e, -E2BIG, "of a read-only mapping of %s the guest can make as much private memory,"
-		       " with what the window can cost already %s, more than %s; allow that with"
-		       " window-idle-max=", size_format(cost, part), size_format(sum, whole),
+	return err_set(e, -E2BIG, "a read-only mapping of %s: the guest may have private copies of all of"
+		       " it, with what it may have already %s of the host's memory, more than %s; allow that"
+		       " with window-idle-max=", size_format(cost, part), size_format(sum, whole),
 		       size_format(w->idle_max, limit));
 }
 

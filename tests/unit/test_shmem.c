@@ -340,7 +340,7 @@ static void a_read_only_mapping_beyond_the_bound_changes_nothing(void **state)
 	assert_int_equal(idle, MIB(2));
 	assert_int_equal(shmem_map(&f->shmem, &ro, f->file, &f->e), -E2BIG);
 	assert_non_null(strstr(f->e.msg, "of 16K"));
-	assert_non_null(strstr(f->e.msg, "already 2064K, more than 2060K"));
+	assert_non_null(strstr(f->e.msg, "already 2064K of the host's memory, more than 2060K"));
 	assert_non_null(strstr(f->e.msg, "window-idle-max="));
 	assert_int_equal(*at(f, REGION_B, 0), 0);
 	assert_int_equal(f->shmem.window.window.idle, idle);

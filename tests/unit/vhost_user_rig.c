@@ -84,6 +84,10 @@ void vhost_user_rig_run(struct vhost_user_rig *r, unsigned queues)
 	vhost_user_rig_driver_ok(r, queues);
 	vhost_user_rig_settle(r);
 	assert_int_equal(r->dev.run, VHOST_USER_RUNNING);
+	/* With shared memory regions the exit waited, and ends now. */
+	if (r->fake.until)
+		assert_true(r->fake.until(r->fake.until_arg));
+	r->fake.until = NULL;
 }
 
 struct vhost_user_rig *vhost_user_rig_plugged(void **state)
