@@ -157,3 +157,12 @@ bool guest_windows_hold(struct machine *m, uint64_t gpa)
 	}
 	return false;
 }
+
+uint64_t guest_windows_changes(const struct machine *m)
+{
+	uint64_t sum = 0;
+
+	for (const struct guest_window *w = m->windows; w; w = w->next)
+		sum += w->window.changes;
+	return sum;
+}

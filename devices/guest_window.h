@@ -67,8 +67,7 @@ void guest_window_mapped(struct guest_window *w);
 
 /*
  * Loop, after KVM_RUN failed with EFAULT: looks after every window of @m and covers what objects
- * that shrank no longer have. How many mappings were cut short (0: no window is the cause), or
- * -errno with @e.
+ * that shrank no longer have. How many mappings were cut short, or -errno with @e.
  */
 int guest_windows_repair(struct machine *m, struct err *e);
 
@@ -78,5 +77,12 @@ int guest_windows_repair(struct machine *m, struct err *e);
  * and what it writes is lost.
  */
 bool guest_windows_hold(struct machine *m, uint64_t gpa);
+
+/*
+ * Loop. A number that is another one whenever something was mapped, taken away or cut short. What a
+ * vCPU ran into may be gone by the time that its EFAULT is looked into: another vCPU ran into it as
+ * well, the clock was first, the daemon or its end took the mapping away.
+ */
+uint64_t guest_windows_changes(const struct machine *m);
 
 #endif

@@ -180,6 +180,7 @@ static int keep(struct mem_window *w, struct window_mapping *m)
 		return -ENOMEM;
 	}
 	w->count++;
+	w->changes++;
 	return 0;
 }
 
@@ -189,6 +190,7 @@ static void forget(struct mem_window *w, struct window_mapping *m)
 	tdelete(m, &w->tree, compare);
 	area_budget_give(w->areas, AREAS_PER_MAPPING);
 	w->count--;
+	w->changes++;
 	w->idle -= m->idle;
 	drop_object(w, m);
 	free(m);
@@ -497,6 +499,7 @@ static int cut_all(struct mem_window *w, struct window_object *o, uint64_t size,
 				       m->offset + left, strerror(-r));
 		m->live = left;
 		w->repairs++;
+		w->changes++;
 		found++;
 	}
 	o->size = size;

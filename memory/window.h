@@ -56,6 +56,7 @@ struct mem_window {
 	void *tree;			/* of the mappings, by place */
 	unsigned count;
 	uint64_t repairs;		/* mappings found cut short so far */
+	uint64_t changes;		/* mappings made, taken away or cut short so far */
 	uint64_t idle, idle_max;	/* bytes, see above */
 	uint64_t loose;			/* of idle: private pages put where filler could not be */
 

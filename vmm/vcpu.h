@@ -49,6 +49,7 @@ struct vcpu {
 	struct vcpus *all;
 	uint64_t exits[EXIT_KINDS];
 	struct vcpu_stop stop;
+	uint64_t windows_changes;	/* vm_life.c's: guest_windows_changes at its last fault */
 	/* Its place in the loop's queue while an exit waits; see vcpu.c. */
 	struct loop_job fence;
 	bool fence_wanted, fence_passed;

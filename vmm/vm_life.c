@@ -222,13 +222,19 @@ static void reset(struct vm *vm)
 }
 
 /* After KVM_RUN failed with EFAULT: -EAGAIN when the vCPU may try again, or as starvation_judge. */
-static int judge_fault(struct vm *vm, struct err *e)
+static int judge_fault(struct vm *vm, struct vcpu *c, struct err *e)
 {
 	int r = guest_windows_repair(&vm->machine, e);
+	uint64_t changes = guest_windows_changes(&vm->machine);
 
-	if (r > 0)
+	if (r < 0)
+		return r;
+	/* Whoever changed a window since: it may be what this vCPU ran into. */
+	if (changes != c->windows_changes) {
+		c->windows_changes = changes;
 		return -EAGAIN;
-	return r ? r : starvation_judge(&vm->starvation, e);
+	}
+	return starvation_judge(&vm->starvation, e);
 }
 
 void vm_life_parked(void *arg)
@@ -240,14 +246,14 @@ void vm_life_parked(void *arg)
 		return;
 	/* A guest that asked for a reset may run into anything until it is parked. */
 	for (unsigned i = 0; i < vm->vcpus.count && !vm->reset_wanted; i++) {
-		const struct vcpu *c = &vm->vcpus.vcpu[i];
+		struct vcpu *c = &vm->vcpus.vcpu[i];
 		struct err e = { "" };
 		int r = 0;
 
 		if (!c->stop.stopped)
 			continue;
 		if (c->stop.kind == EXIT_FAULT)
-			r = judge_fault(vm, &e);
+			r = judge_fault(vm, c, &e);
 		if (r != -EAGAIN) {
 			crash(vm, c, r, &e);
 			return;

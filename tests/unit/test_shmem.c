@@ -252,6 +252,38 @@ static void an_object_that_shrinks_is_repaired_once(void **state)
 	assert_int_equal(f->cuts, 1);
 }
 
+/* A vCPU whose fault is looked into too late to find why can tell that there was a reason. */
+static void every_change_of_a_window_can_be_told(void **state)
+{
+	struct fixture *f = *state;
+	uint64_t last = guest_windows_changes(&f->fake.machine), now;
+
+	init_shmem(f);
+	for (unsigned step = 0; step < 4; step++) {
+		switch (step) {
+		case 0:
+			assert_int_equal(map(f, REGION_B, 0, 4 * PAGE), 0);
+			assert_int_equal(map(f, REGION_B, 4 * PAGE, PAGE), 0);
+			break;
+		case 1:
+			assert_int_equal(unmap(f, REGION_B, 4 * PAGE, PAGE), 0);
+			break;
+		case 2:
+			assert_int_equal(ftruncate(f->file, PAGE), 0);
+			assert_int_equal(guest_windows_repair(&f->fake.machine, &f->e), 1);
+			break;
+		case 3:
+			shmem_clear(&f->shmem);
+			break;
+		}
+		now = guest_windows_changes(&f->fake.machine);
+		assert_int_not_equal(now, last);
+		last = now;
+	}
+	assert_int_equal(map(f, REGION_B, 0, 5 * PAGE), -EINVAL);
+	assert_int_equal(guest_windows_changes(&f->fake.machine), last);
+}
+
 /* The timer is due. */
 static void look(struct fixture *f)
 {
@@ -493,6 +525,7 @@ int main(void)
 		CASE(clear_takes_everything_away),
 		CASE(an_object_that_shrinks_is_repaired_once),
 		CASE(an_object_that_shrinks_is_noticed_by_an_access),
+		CASE(every_change_of_a_window_can_be_told),
 		CASE(an_object_that_shrinks_is_noticed_by_the_clock),
 		CASE(a_window_that_would_cost_too_much_is_refused_by_name),
 		CASE(a_read_only_mapping_beyond_the_bound_changes_nothing),
