@@ -307,17 +307,18 @@ static int fill(const struct call *c)
 	return 0;
 }
 
-/* ADDRESS,SIZE: what no driver would do, past all of them */
+/* ADDRESS,SIZE[,STEP]: what no driver would do, past all of them */
 static int wipe(const struct call *c)
 {
 	const char *p = c->value;
-	uint64_t from, size;
+	uint64_t from, size, step = 8;
 	long at;
 	int fd;
 
-	if (!text_number(&p, &from) || *p++ != ',' || !text_number(&p, &size) || *p ||
+	if (!text_number(&p, &from) || *p++ != ',' || !text_number(&p, &size) ||
+	    (*p == ',' && (p++, !text_number(&p, &step) || !step || step % 8)) || *p ||
 	    from % 4096 || size % 4096 || !size)
-		return verb_fail(c, "'%s' is not ADDRESS,SIZE of pages", c->value);
+		return verb_fail(c, "'%s' is not ADDRESS,SIZE[,STEP] of pages", c->value);
 	fd = sys_open("/dev/mem", O_RDWR);
 	if (fd < 0)
 		return verb_fail(c, "/dev/mem: %e", fd);
@@ -325,7 +326,7 @@ static int wipe(const struct call *c)
 	sys_close(fd);
 	if (at < 0 && at > -4096)
 		return verb_fail(c, "%u bytes at 0x%x: %e", size, from, (int)at);
-	for (uint64_t i = 0; i < size; i += 8)
+	for (uint64_t i = 0; i < size; i += step)
 		*(volatile uint64_t *)(at + (long)i) = 0;
 	SYS(__NR_munmap, at, size);
 	verb_say(c, "%u bytes at 0x%x", size, from);
@@ -450,7 +451,8 @@ const struct verb machine_verbs[] = {
 	{ "cpus", NULL, VERB_PLAIN, cpus, "run on each CPU in turn" },
 	{ "mem", NULL, VERB_PLAIN, mem, "how much memory Linux has" },
 	{ "fill", "SIZE", VERB_PLAIN, fill, "write and read back that much memory" },
-	{ "wipe", "ADDRESS,SIZE", VERB_MACHINE, wipe, "zeros to physical memory, by /dev/mem" },
+	{ "wipe", "ADDRESS,SIZE[,STEP]", VERB_MACHINE, wipe,
+	  "zeros to physical memory, by /dev/mem; STEP: a word every so many bytes" },
 	{ "rng", NULL, VERB_PLAIN, rng, "32 bytes of /dev/hwrng" },
 	{ "pci", NULL, VERB_PLAIN, pci, "PCI functions and their drivers" },
 	{ "interrupts", NULL, VERB_PLAIN, interrupts, "/proc/interrupts" },

@@ -16,10 +16,11 @@ NAMES = {1: "GET_FEATURES", 2: "SET_FEATURES", 3: "SET_OWNER", 5: "SET_MEM_TABLE
          9: "SET_VRING_ADDR", 10: "SET_VRING_BASE", 11: "GET_VRING_BASE", 12: "SET_VRING_KICK", 13: "SET_VRING_CALL",
          14: "SET_VRING_ERR", 15: "GET_PROTOCOL_FEATURES", 16: "SET_PROTOCOL_FEATURES", 17: "GET_QUEUE_NUM",
          18: "SET_VRING_ENABLE", 21: "SET_BACKEND_REQ_FD", 24: "GET_CONFIG", 25: "SET_CONFIG",
-         36: "GET_MAX_MEM_SLOTS", 37: "ADD_MEM_REG", 38: "REM_MEM_REG"}
+         36: "GET_MAX_MEM_SLOTS", 37: "ADD_MEM_REG", 38: "REM_MEM_REG", 44: "GET_SHMEM_CONFIG"}
 SETUP = ["GET_FEATURES", "GET_PROTOCOL_FEATURES", "GET_QUEUE_NUM", "GET_MAX_MEM_SLOTS", "SET_BACKEND_REQ_FD",
          "SET_OWNER", "GET_CONFIG"]
 MQ, REPLY_ACK, BACKEND_REQ, CONFIG, SEND_FD, MEM_SLOTS = (1 << bit for bit in (0, 3, 5, 9, 10, 15))
+SHMEM = 1 << 22
 PROTOCOL = MQ | REPLY_ACK | BACKEND_REQ | CONFIG | SEND_FD | MEM_SLOTS
 NEED_REPLY = 8
 CONFIG_CHANGE = 2
@@ -30,8 +31,9 @@ def message(request, payload=b"", flags=5):
 
 
 class Daemon:
-    def __init__(self, path, script=None, config=bytes(60)):
-        self.path, self.script, self.config = path, script or {}, config
+    def __init__(self, path, script=None, config=bytes(60), region=0):
+        """region: the size of shared memory region 0, into which it maps nothing."""
+        self.path, self.script, self.config, self.region = path, script or {}, config, region
         self.fds, self.back, self.sock, self.storming = {}, None, None, False
         self.listener = socket.socket(socket.AF_UNIX)
         self.listener.bind(str(path))
@@ -79,7 +81,9 @@ class Daemon:
         if name == "GET_FEATURES":
             return message(request, struct.pack("<Q", 1 << 32 | 1 << 30))
         if name == "GET_PROTOCOL_FEATURES":
-            return message(request, struct.pack("<Q", PROTOCOL))
+            return message(request, struct.pack("<Q", PROTOCOL | (SHMEM if self.region else 0)))
+        if name == "GET_SHMEM_CONFIG":
+            return message(request, struct.pack("<IIQ", 1, 0, self.region).ljust(8 + 256 * 8, b"\0"))
         if name in ("GET_QUEUE_NUM", "GET_MAX_MEM_SLOTS"):
             return message(request, struct.pack("<Q", 8))
         if name == "GET_CONFIG":

@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Persistent memory: a file that a daemon maps into the guest, as its root file system without a page cache of its own."""
+import contextlib
 import hashlib
 import os
+import pathlib
 import re
 import signal
 import subprocess
 
 import guest
+import hostile_daemon
 from guest import FAILED, UP
 from harness import test
 
@@ -18,6 +21,9 @@ ROOT = "root=/dev/pmem0 rootflags=dax "
 WINDOW = "0x4000000000"     # where the first 64-bit BAR is
 # In a shell: whether the first 4 MiB are zeros
 ZEROS = "head -c 4194304 /dev/zero >/tmp/zeros; head -c 4194304 /dev/pmem0 | cmp - /tmp/zeros"
+STATUS = '"exec=/bin/sh,-c,cat /sys/bus/virtio/devices/*/status"'
+NEEDS_RESET = "0x0000004f"  # beside all that a driver sets when its device runs
+READER = "while :; do dd if=/dev/pmem0 of=/dev/null bs=1M iflag=direct 2>/dev/null; done"
 
 
 def machine(t, **arguments):
@@ -92,7 +98,7 @@ def reads_zeros_when(t, take):
     socket = guest.pmem_daemon(t, image)
     daemon = t.processes[-1]
     vm = guest.Guest(t, kernel=KERNEL, verbs=f'verify "exec=/bin/sh,-c,! ({ZEROS})" drop-caches read-line '
-                                             f'"exec=/bin/sh,-c,{ZEROS}" write=4M sync poweroff')
+                                             f'"exec=/bin/sh,-c,{ZEROS}" {STATUS} write=4M sync poweroff')
     vm.command += ["--vhost-user", f"pmem,socket={socket}"]
     vm.start(stdin=subprocess.PIPE)
     vm.process.expect("minivmm-init: read-line: type a line", guest.SECONDS)
@@ -100,7 +106,80 @@ def reads_zeros_when(t, take):
     if take == kill_the_daemon:
         vm.process.expect("device pmem1", 30)
     vm.process.send(b"gone\n")
+    ended = vm.wait()
+    guest.check_booted(t, ended)
+    assert NEEDS_RESET in ended.console, "its device does not ask for a reset"
+    if take == truncate_the_image:
+        assert ended.console.count("device pmem1: an object was cut short") == 1
+
+
+@test(tags=[*TAGS, "hostile"], needs=NEEDS, timeout=200, cases={"1cpu": {"cpus": 1}, "4cpus": {"cpus": 4}})
+def truncated_under_load(t, cpus):
+    """While every CPU reads past the page cache: none of them ends the machine, and what grows again stays away."""
+    image = guest.make_disk(t, "image.img")
+    size = image.stat().st_size
+    socket = guest.pmem_daemon(t, image)
+    readers = f'"exec=/bin/sh,-c,for i in $(seq {2 * cpus}); do ({READER}) & done"'
+    vm = guest.Guest(t, kernel=KERNEL, cpus=cpus,
+                     verbs=f'verify {readers} read-line {STATUS} read-line drop-caches "exec=/bin/sh,-c,{ZEROS}" '
+                           'write=4M sync poweroff')
+    vm.command += ["--vhost-user", f"pmem,socket={socket}"]
+    vm.start(stdin=subprocess.PIPE)
+    vm.process.expect("minivmm-init: read-line: type a line", guest.SECONDS)
+    os.truncate(image, 0)
+    vm.process.expect("device pmem1: an object was cut short", 60)
+    vm.process.send(b"gone\n")
+    vm.process.expect(NEEDS_RESET, 60)
+    os.truncate(image, size)
+    vm.process.send(b"back\n")
     guest.check_booted(t, vm.wait())
+
+
+RAM = ("/#", "/dev/shm/")   # what smaps calls it: its object has no name
+
+
+def shares(pid):
+    """Bytes of memory that a process is the reason for, by what it maps."""
+    found, name = {}, ""
+    for line in pathlib.Path(f"/proc/{pid}/smaps").read_text(encoding="utf-8").splitlines():
+        words = line.split(None, 5)
+        if "-" in words[0] and ":" not in words[0]:
+            name = words[5] if len(words) > 5 else "anonymous"
+        elif words[0] == "Pss:":
+            found[name] = found.get(name, 0) + (int(words[1]) << 10)
+    return found
+
+
+@contextlib.contextmanager
+def large_pages():
+    """In the lab, where a guest's first touch of a page takes long: of 2 MiB, in shared memory."""
+    switch = pathlib.Path("/sys/kernel/mm/transparent_hugepage/shmem_enabled")
+    if os.environ.get("MINIVMM_IN_LAB") and switch.exists():
+        switch.write_text("always", encoding="utf-8")
+    yield
+
+
+@test(tags=[*TAGS, "hostile", "memory"], needs=NEEDS, timeout=250)
+def writing_all_of_an_unmapped_window_costs_next_to_nothing(t):
+    daemon = hostile_daemon.Daemon(t.dir / "empty.sock", region=8 << 30)
+    vm = guest.Guest(t, kernel=KERNEL, verbs=f"verify read-line wipe={WINDOW},8G,4096 wipe={WINDOW},32M read-line "
+                                             "write=4M sync poweroff")
+    vm.command += ["--vhost-user", f"generic,virtio-id=60,socket={daemon.path},window-idle-max=64M"]
+    with large_pages():
+        vm.start(stdin=subprocess.PIPE)
+        vm.process.expect("minivmm-init: read-line: type a line", guest.SECONDS)
+        before = shares(vm.process.pid)
+        vm.process.send(b"write\n")
+        vm.process.expect(f"minivmm-init: wipe: {32 << 20} bytes at {WINDOW}", guest.SECONDS)
+        after = shares(vm.process.pid)
+        vm.process.send(b"end\n")
+        guest.check_booted(t, vm.wait())
+    daemon.close()
+    filler = sum(n for name, n in after.items() if "minivmm-filler" in name)
+    grown = sum(n - before.get(name, 0) for name, n in after.items() if not name.startswith(RAM))
+    print({name: (before.get(name, 0) >> 10, n >> 10) for name, n in after.items()}, flush=True)
+    assert 0 < filler <= 8 << 20, f"the guest wrote 8 GiB, and {filler} bytes of filler are there"
+    assert grown <= 10 << 20, f"it grew by {grown} bytes"
 
 
 def resident(pid, path):
