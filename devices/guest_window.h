@@ -8,8 +8,8 @@
  * vCPU cannot be interrupted. Elsewhere KVM has the page fetched in the background (asynchronous
  * page fault), which fails, and tries again for ever inside KVM_RUN. So while something is mapped
  * the objects' sizes are also looked at by the clock. And an instruction that KVM emulates exits as
- * an access to a device, of an address that is memory. In each case the guest finds zeros there, and
- * the window's owner is told.
+ * an access to a device, of an address that is memory. In each case the guest finds zeros there,
+ * and the window's owner is told.
  *
  * Under the device lock.
  */
