@@ -120,6 +120,7 @@ uint32_t rng_request(struct virtio *v, void *to, uint32_t len);
 void rng_check_works(struct virtio *v);
 
 enum blk_type { BLK_READ = 0, BLK_WRITE = 1, BLK_FLUSH = 4, BLK_SECTOR = 512 };
+enum { BLK_IOERR = 1 };	/* a status */
 /* One request of the disk; the status byte it gives. */
 uint8_t blk_request(struct virtio *v, enum blk_type type, uint64_t sector, void *data,
 		    uint32_t len);
