@@ -122,6 +122,7 @@ struct backend {
 	struct vu_channel back;		/* back channel; sock -1 without */
 	struct loop_watch back_watch;
 	int back_wait;			/* epoll of the back channel alone; owned; -1: no SHMEM */
+	uint32_t back_wait_events;	/* what it waits for */
 	uint64_t acked;			/* virtio features, bit 30 included */
 	uint64_t protocol;		/* protocol features */
 	struct guest_map map;

@@ -113,6 +113,7 @@ int backend_back_take(struct backend *b, int *sock, struct err *e)
 		fd_close(sock);
 		return r;
 	}
+	b->back_wait_events = event.events;
 	vu_channel_init(&b->back, sock);
 	return 0;
 }
@@ -140,8 +141,11 @@ static int wait_back(struct backend *b, uint64_t until, struct err *e)
 
 	if (!ms)
 		return err_set(e, -ETIMEDOUT, "no answer within %u ms", b->reply_ms);
-	if (epoll_ctl(b->back_wait, EPOLL_CTL_MOD, b->back.sock, &event) < 0 ||
-	    (epoll_wait(b->back_wait, &event, 1, ms) < 0 && errno != EINTR))
+	if (event.events != b->back_wait_events &&
+	    epoll_ctl(b->back_wait, EPOLL_CTL_MOD, b->back.sock, &event) < 0)
+		return err_sys(e, "back channel");
+	b->back_wait_events = event.events;
+	if (epoll_wait(b->back_wait, &event, 1, ms) < 0 && errno != EINTR)
 		return err_sys(e, "back channel");
 	return 0;
 }

@@ -177,12 +177,17 @@ static bool settle(struct vu_frontend *f, struct vu_msg *m)
 	return false;
 }
 
-/* One request. False when the channel is closed or nothing more is to be read now. */
+/*
+ * One request. False when the channel is closed or nothing more is to be read now: a daemon waits
+ * for the answer to SHMEM requests, so behind one there is nothing as a rule, and whatever there is
+ * the loop tells.
+ */
 static bool serve_one(struct vu_frontend *f)
 {
 	struct vu_msg m;
 	struct err e;
 	int r = vu_channel_recv(&f->back, &m, &e);
+	bool shmem;
 
 	if (r == 0)
 		return false;
@@ -192,10 +197,11 @@ static bool serve_one(struct vu_frontend *f)
 	}
 	log_debug("%s: back < %s, %u bytes, %zu fds", f->params.name,
 		  vu_backend_request_name(m.header.request), m.header.size, m.nfds);
-	if (is_shmem(&m) && !settle(f, &m))
+	shmem = is_shmem(&m);
+	if (shmem && !settle(f, &m))
 		return false;
 	serve_message(f, &m);
-	return f->back.sock >= 0 && !vu_channel_pending(&f->back) && !f->back_is_held;
+	return !shmem && f->back.sock >= 0 && !vu_channel_pending(&f->back);
 }
 
 /* What may be done now that requests were served. */
