@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * Starts a VMM and tells when its guest's init spoke: the inner clock of tests/bench/boot.
+ * Starts a VMM and tells when its guest's init spoke: the inner clock of tests/bench/boot and
+ * tests/bench/shmem.
  *
- *	stopwatch ROOT LINE COMMAND [ARG]...
+ *	stopwatch ROOT LINES COMMAND [ARG]...
  *
- * Runs COMMAND in the root directory ROOT and reads its output until it holds LINE. Then prints one
- * line of JSON: the monotonic nanoseconds of start and line, the process, and KVM's counters of
- * that moment. It waits for its own stdin to end (whoever reads the processes' memory has the time)
- * and kills the command's process group. Static and small, so that what it does itself costs
- * nothing that could be taken for the VMM's.
+ * Runs COMMAND in the root directory ROOT and reads its output until it holds LINES, one after the
+ * other. Then prints one line of JSON: the monotonic nanoseconds of the start, of each line and of
+ * the last, the process, and KVM's counters of that moment. It waits for its own stdin to end
+ * (whoever reads the processes' memory has the time) and kills the command's process group. Static
+ * and small, so that what it does itself costs nothing that could be taken for the VMM's.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -22,6 +23,8 @@
 #include <unistd.h>
 
 #define STATS "/sys/kernel/debug/kvm/"
+
+enum { LINES_MAX = 8 };
 
 static const char *const counters[] = { "exits", "io_exits", "mmio_exits", "halt_exits",
 					"irq_exits" };
@@ -58,33 +61,59 @@ static void __attribute__((noreturn)) run(const char *root, char **argv, int in,
 	_exit(127);
 }
 
-/* Reads until the output holds line; 0, or -1 at its end. Keeps the last bytes for the search. */
-static int wait_for_line(int fd, const char *line, char *text, size_t size)
+/* What was read and not searched yet. */
+struct output {
+	int fd;
+	size_t have;
+	char text[65536];
+};
+
+/* Reads until the output holds @line and drops what is up to its end; 0, or -1 when the output
+ * ends. Keeps the last bytes for the search. */
+static int wait_for_line(struct output *o, const char *line)
 {
-	size_t have = 0;
+	const size_t kept = sizeof(o->text) / 4;
+	const char *found;
 
-	for (;;) {
-		ssize_t n = read(fd, text + have, size - 1 - have);
+	while (!(found = strstr(o->text, line))) {
+		ssize_t n;
 
+		if (o->have > sizeof(o->text) / 2) {
+			memmove(o->text, o->text + o->have - kept, kept);
+			o->have = kept;
+			o->text[kept] = '\0';
+		}
+		n = read(o->fd, o->text + o->have, sizeof(o->text) - 1 - o->have);
 		if (n <= 0)
 			return -1;
-		have += (size_t)n;
-		text[have] = '\0';
-		if (strstr(text, line))
-			return 0;
-		if (have > size / 2) {
-			memmove(text, text + have - size / 4, size / 4);
-			have = size / 4;
-		}
+		o->have += (size_t)n;
+		o->text[o->have] = '\0';
 	}
+	found += strlen(line);
+	o->have -= (size_t)(found - o->text);
+	memmove(o->text, found, o->have + 1);
+	return 0;
+}
+
+/* Waits for the @lines, which it takes apart; how many there were, or -1 at the output's end. */
+static int wait_for_lines(struct output *o, char *lines, uint64_t at[LINES_MAX])
+{
+	int n = 0;
+
+	for (char *line = strtok(lines, "\n"); line && n < LINES_MAX; line = strtok(NULL, "\n")) {
+		if (wait_for_line(o, line) < 0)
+			return -1;
+		at[n++] = now_ns();
+	}
+	return n;
 }
 
 int main(int argc, char **argv)
 {
-	static char text[65536];
+	static struct output output;
 	unsigned long long seen[sizeof(counters) / sizeof(*counters)];
+	uint64_t start, at[LINES_MAX] = { 0 };
 	int in[2], out[2], found;
-	uint64_t start, end;
 	pid_t pid;
 	char byte;
 
@@ -97,18 +126,20 @@ int main(int argc, char **argv)
 	if (pid == 0)
 		run(argv[1], argv + 3, in[0], out[1]);
 	close(out[1]);
-	found = wait_for_line(out[0], argv[2], text, sizeof(text));
-	end = now_ns();
+	output.fd = out[0];
+	found = wait_for_lines(&output, argv[2], at);
 	for (size_t i = 0; i < sizeof(counters) / sizeof(*counters); i++)
 		seen[i] = counter(counters[i]);
-	if (found < 0) {
-		fprintf(stderr, "%s ended without the line \"%s\"; it said:\n%s\n", argv[3],
-			argv[2], text);
+	if (found <= 0) {
+		fprintf(stderr, "%s ended without all lines; it said:\n%s\n", argv[3], output.text);
 		kill(-pid, SIGKILL);
 		return 1;
 	}
 	printf("{\"start\": %llu, \"end\": %llu, \"pid\": %d", (unsigned long long)start,
-	       (unsigned long long)end, pid);
+	       (unsigned long long)at[found - 1], pid);
+	for (int i = 0; i < found; i++)
+		printf("%s%llu", i ? ", " : ", \"lines\": [", (unsigned long long)at[i]);
+	printf("]");
 	for (size_t i = 0; i < sizeof(counters) / sizeof(*counters); i++)
 		printf(", \"%s\": %llu", counters[i], seen[i]);
 	printf("}\n");
