@@ -11,20 +11,24 @@
 #include "base/range.h"
 #include "memory/area.h"
 
-#define PRIVATE_MAX	MIB(4)	/* the largest window whose filler is private pages */
-#define PIECE_MIN	MIB(2)	/* unless less is allowed: the host can use a large page */
+/* A piece, unless more or less is asked for: a mapping takes the place of few. Filler of a window
+ * that is no larger is private pages. */
+#define PIECE	MIB(64)
 
 /* Areas: so many unless what it may cost asks for more. */
 enum { PIECES = 1024, PIECES_MAX = 8192 };
 
+/* Leaves most of what the window may cost to read-only mappings, as long as that takes few areas. */
 static uint64_t choose_piece(uint64_t size, uint64_t most)
 {
-	uint64_t piece = PIECE_MIN, page = (uint64_t)sysconf(_SC_PAGESIZE);
+	uint64_t piece = PIECE, page = (uint64_t)sysconf(_SC_PAGESIZE);
 
 	while (size / piece > PIECES && 2 * piece <= most)
 		piece *= 2;
 	while (size / piece > PIECES_MAX)
 		piece *= 2;
+	while (piece > most / 8 && piece > MIB(2) && size / piece <= PIECES / 2)
+		piece /= 2;
 	while (piece > most && piece > page && size / piece <= PIECES_MAX / 2)
 		piece /= 2;
 	return piece;
@@ -35,7 +39,7 @@ int filler_init(struct filler *f, uint64_t size, uint64_t most, struct err *e)
 	char needed[24], limit[24];
 
 	*f = (struct filler){ .fd = -1, .piece = size };
-	if (size <= min_u64(most, PRIVATE_MAX))
+	if (size <= min_u64(most, PIECE))
 		return 0;
 	f->piece = choose_piece(size, most);
 	if (f->piece > most)

@@ -138,8 +138,8 @@ def compare_things(run):
         raise Failure(f"fds and mappings were {run.noted}, and are {now}")
 
 
-FILLER_MAX = 16 << 20   # of a window of 16 GiB: a 1,024th, in an object of its own
-GROWTH_MAX = 48 << 20   # and what else writing all of it may cost, page tables above all
+FILLER_MAX = 64 << 20   # of a window of 16 GiB: one piece, an object of its own
+GROWTH_MAX = 96 << 20   # and what else writing all of it may cost, page tables above all
 
 
 def cost(run):

@@ -148,7 +148,7 @@ static void without_an_option_the_bound_is_4_gib(void **state)
 	struct vhost_user_rig *r = running(state, "pmem,socket=/run/x");
 
 	assert_true(r->dev.shmem.window.window.idle_max == GIB(4));
-	assert_int_equal(r->dev.shmem.window.window.idle, MIB(2));
+	assert_int_equal(r->dev.shmem.window.window.idle, MIB(16));
 }
 
 #define CASE(name) \

@@ -306,9 +306,9 @@ static void windows_leave_the_process_areas_of_its_own(void **state)
 	struct err e = { "" };
 
 	(void)state;
-	assert_int_equal(window_init(&w[0], MIB(32), GIB(1), &b, &e), 0);
-	assert_int_equal(window_init(&w[1], MIB(32), GIB(1), &b, &e), 0);
-	assert_int_equal(window_init(&w[2], MIB(32), GIB(1), &b, &e), -ENOSPC);
+	assert_int_equal(window_init(&w[0], GIB(1), GIB(1), &b, &e), 0);
+	assert_int_equal(window_init(&w[1], GIB(1), GIB(1), &b, &e), 0);
+	assert_int_equal(window_init(&w[2], GIB(1), GIB(1), &b, &e), -ENOSPC);
 	assert_non_null(strstr(e.msg, "vm.max_map_count"));
 	window_fini(&w[2]);
 	map_pages(&w[0], 0, fd, 8, true);

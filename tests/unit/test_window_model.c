@@ -115,10 +115,10 @@ static void model_check(const struct model *m, const struct mem_window *w)
 	}
 }
 
-static void run_model(uint64_t size)
+/* @w is ended. */
+static void run_model(struct mem_window w)
 {
-	struct model m = { .pages = size / PAGE, .words = calloc(size / PAGE, sizeof(uint32_t)) };
-	struct mem_window w = window_rig_new(size);
+	struct model m = { .pages = w.size / PAGE, .words = calloc(w.size / PAGE, sizeof(uint32_t)) };
 	uint32_t seed = 0x5eed1234;
 	int fds[OBJECTS];
 	struct err e;
@@ -145,23 +145,23 @@ static void run_model(uint64_t size)
 	free(m.words);
 }
 
-static void a_small_window_follows_the_model(void **state)
+static void a_window_of_private_filler_follows_the_model(void **state)
 {
 	(void)state;
-	run_model(MIB(1));
+	run_model(window_rig_new(MIB(1)));
 }
 
-static void a_large_window_follows_the_model(void **state)
+static void a_window_of_pieces_follows_the_model(void **state)
 {
 	(void)state;
-	run_model(MIB(10));
+	run_model(window_rig_in_pieces(MIB(10)));
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(a_small_window_follows_the_model),
-		cmocka_unit_test(a_large_window_follows_the_model),
+		cmocka_unit_test(a_window_of_private_filler_follows_the_model),
+		cmocka_unit_test(a_window_of_pieces_follows_the_model),
 	};
 
 	return cmocka_run_group_tests_name("window_model", tests, NULL, NULL);

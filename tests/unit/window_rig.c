@@ -38,3 +38,8 @@ struct mem_window window_rig_new(uint64_t size)
 {
 	return window_rig_bounded(size, UINT64_MAX);
 }
+
+struct mem_window window_rig_in_pieces(uint64_t size)
+{
+	return window_rig_bounded(size, size - PAGE);
+}

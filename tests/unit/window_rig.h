@@ -13,6 +13,8 @@ int window_rig_object(uint32_t tag, uint64_t pages);
 struct mem_window window_rig_new(uint64_t size);
 /* The same, which may cost at most @idle_max. */
 struct mem_window window_rig_bounded(uint64_t size, uint64_t idle_max);
+/* The same with filler that is one piece again and again, as of a larger window. */
+struct mem_window window_rig_in_pieces(uint64_t size);
 
 /* The first word of a page. */
 static inline volatile uint32_t *window_rig_word(const struct mem_window *w, uint64_t page)
