@@ -16,6 +16,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -24,6 +25,7 @@
 #include "base/range.h"
 #include "driver.h"
 #include "vhost/backends/device.h"
+#include "vhost/backends/image.h"
 #include "vhost/backends/options.h"
 
 enum { SIZE = 4 << 20, REQUEST = DRIVER_DATA, ANSWER = DRIVER_DATA + 0x100, NO_ANSWER = 0xee };
@@ -451,6 +453,32 @@ static void a_file_has_one_writer_or_many_readers(void **state)
 	pmem_device.close(second.arg);
 }
 
+/* The front end of a daemon that was killed: it lets go of its mapping a moment later. */
+static void *let_go(void *arg)
+{
+	const struct timespec moment = { .tv_nsec = 200 * 1000 * 1000 };
+
+	nanosleep(&moment, NULL);
+	fd_close(arg);
+	return NULL;
+}
+
+static void a_front_end_that_still_has_the_file_mapped_is_waited_for(void **state)
+{
+	struct fixture *f = *state;
+	struct backend_device next;
+	pthread_t front;
+	struct err e;
+	int held = image_open(f->path, false, IMAGE_MAPPED, &e);
+
+	assert_true(held >= 0);
+	assert_int_equal(pthread_create(&front, NULL, let_go, &held), 0);
+	assert_int_equal(open_file(f, f->path, "", &next, &e), 0);
+	pthread_join(front, NULL);
+	assert_int_equal(held, -1);
+	pmem_device.close(next.arg);
+}
+
 #define CASE(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
 
 int main(void)
@@ -473,6 +501,7 @@ int main(void)
 		CASE(files_that_cannot_be_are_refused),
 		CASE(sizes_that_linux_would_cut_are_refused_with_the_way_out),
 		CASE(a_file_has_one_writer_or_many_readers),
+		CASE(a_front_end_that_still_has_the_file_mapped_is_waited_for),
 	};
 
 	log_setup("test_backend_pmem", LOG_ERROR);

@@ -395,7 +395,7 @@ static int blk_open(const struct options *o, struct loop *loop, struct backend_d
 	b->o = o->blk;
 	b->queues = o->queues;
 	b->wce = b->o.cache == BLK_WRITEBACK;
-	b->fd = image_open(b->o.file, b->o.readonly, true, e);
+	b->fd = image_open(b->o.file, b->o.readonly, IMAGE_SERVED, e);
 	r = b->fd < 0 ? b->fd : find_size(b, &b->sectors, e);
 	if (r) {
 		blk_close(b);

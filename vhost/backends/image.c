@@ -5,27 +5,46 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/fd.h"
 #include "base/log.h"
 
-/* Two writers, or a writer beside readers, would destroy what is on the disk. */
-static int lock(int fd, const char *path, bool readonly, struct err *e)
+enum { TRIES = 30, BETWEEN_MS = 100 };
+
+/* 0 or an errno. Nothing tells when a lock is let go of: to wait for it has no limit. */
+static int try_lock(int fd, bool readonly, unsigned tries)
 {
+	const struct timespec between = { .tv_nsec = (long)MS_TO_NS(BETWEEN_MS) };
 	struct flock l = { .l_type = readonly ? F_RDLCK : F_WRLCK, .l_whence = SEEK_SET };
 
-	if (!fcntl(fd, F_OFD_SETLK, &l))
-		return 0;
-	if (errno == EAGAIN || errno == EACCES)
-		return err_set(e, -EBUSY, "disk %s is in use by another program: end that, or use readonly on both sides",
-			       path);
-	log_warn("disk %s: no lock (%s): two daemons could write it", path, strerror(errno));
+	while (fcntl(fd, F_OFD_SETLK, &l)) {
+		if ((errno != EAGAIN && errno != EACCES) || !--tries)
+			return errno;
+		nanosleep(&between, NULL);
+	}
 	return 0;
 }
 
-int image_open(const char *path, bool readonly, bool blocks, struct err *e)
+/* Two writers, or a writer beside readers, would destroy what is on the disk. */
+static int lock(int fd, const char *path, bool readonly, enum image_use use, struct err *e)
 {
+	int error = try_lock(fd, readonly, use == IMAGE_MAPPED ? TRIES : 1);
+
+	if (!error)
+		return 0;
+	if (error == EAGAIN || error == EACCES)
+		return err_set(e, -EBUSY, "disk %s is in use by another program: end that, or use readonly on both sides",
+			       path);
+	log_warn("disk %s: no lock (%s): two daemons could write it", path, strerror(error));
+	return 0;
+}
+
+int image_open(const char *path, bool readonly, enum image_use use, struct err *e)
+{
+	bool blocks = use == IMAGE_SERVED;
 	int access_mode = readonly ? O_RDONLY : O_RDWR, r;
 	autoclose int fd = open(path, access_mode | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
 	struct stat st;
@@ -37,7 +56,7 @@ int image_open(const char *path, bool readonly, bool blocks, struct err *e)
 	if (!S_ISREG(st.st_mode) && !(blocks && S_ISBLK(st.st_mode)))
 		return err_set(e, -EINVAL, "disk %s is %s", path, blocks ? "neither a file nor a block device" :
 			       "no regular file, which it must be to be mapped (blk serves block devices)");
-	r = lock(fd, path, readonly, e);
+	r = lock(fd, path, readonly, use, e);
 	return r ? r : fd_take(&fd);
 }
 

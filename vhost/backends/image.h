@@ -11,9 +11,18 @@
 
 #include "base/err.h"
 
-/* Set-up. Opens and locks the regular file, or with @blocks also the block device, at @path. The
- * fd, which the caller owns, or -errno with @e: what is wrong with it, and the way out. */
-int image_open(const char *path, bool readonly, bool blocks, struct err *e);
+enum image_use {
+	IMAGE_SERVED,	/* by requests: a file or a block device */
+	/*
+	 * By front ends that have it mapped: a file. They have the fd, and so the lock, too, as long
+	 * as their guest may write it: one whose daemon has just ended is waited for, 3 seconds.
+	 */
+	IMAGE_MAPPED,
+};
+
+/* Set-up. Opens and locks what is at @path. The fd, which the caller owns, or -errno with @e: what
+ * is wrong with it, and the way out. */
+int image_open(const char *path, bool readonly, enum image_use use, struct err *e);
 /* Bytes that the open image has now, by its @fd (borrowed) alone; @path is for the message. 0, or
  * -errno with @e, also for an image that is empty. */
 int image_size(int fd, const char *path, uint64_t *ret, struct err *e);

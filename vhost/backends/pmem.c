@@ -160,7 +160,7 @@ static int pmem_open(const struct options *o, struct loop *loop, struct backend_
 		return err_set(e, -ENOMEM, "disk %s: out of memory", o->blk.file);
 	p->file = o->blk.file;
 	p->readonly = o->blk.readonly;
-	p->fd = image_open(p->file, p->readonly, false, e);
+	p->fd = image_open(p->file, p->readonly, IMAGE_MAPPED, e);
 	r = p->fd < 0 ? p->fd : find_size(p, e);
 	if (r) {
 		pmem_close(p);
