@@ -306,8 +306,9 @@ static void daemon_lost(void *arg, const char *why, bool daemon_dead)
 	log_error("device %s", why);
 	shmem_share_clear(&dev->share);
 	machine_wake(dev->machine);
-	/* One that has no ring writes nothing, and the one that had them is dead already. */
-	if (dev->run == VHOST_USER_IDLE || dev->run == VHOST_USER_LOST) {
+	/* One that has no ring, or none any more, writes nothing; and the one that had them is dead
+	 * already. */
+	if (dev->run == VHOST_USER_IDLE || dev->run == VHOST_USER_LOST || dev->emptying) {
 		vhost_user_link_lost(&dev->link);
 		return;
 	}

@@ -57,6 +57,38 @@ static void a_lost_daemon_s_mappings_leave_the_others(void **state)
 	assert_int_equal(guest_status(&m->a.guest), 0);
 }
 
+static int ask_nobody(void *ctx, struct vhost_user_link *l, struct err *e)
+{
+	(void)ctx;
+	(void)l;
+	(void)e;
+	return 0;
+}
+
+/* It gave its rings back before, so the next daemon can be looked for whether it lives or not. */
+static void a_daemon_that_is_lost_while_the_others_let_go_has_a_successor(void **state)
+{
+	static const struct vhost_user_dialer nobody = { .ask = ask_nobody };
+	struct share_rig *m = share_pair(state);
+	const struct vu_header unasked = { .request = VU_GET_FEATURES,
+					   .flags = VU_FLAG_VERSION | VU_FLAG_REPLY };
+
+	vhost_user_link_use(&m->a.dev.link, &nobody, NULL, 0);
+	share_map(m, &m->a, 0);
+	share_fall_silent_at(&m->b, VU_REM_MEM_REG);
+	guest_set_status(&m->a.guest, 0);
+	share_settle(&m->a);
+	scripted_daemon_send(&m->a.daemon, &unasked, sizeof(unasked));
+	share_settle(&m->a);
+	assert_true(m->a.dev.lost);
+	share_give_answers(&m->b);
+	assert_int_equal(guest_status(&m->a.guest), 0);
+	assert_false(share_is_mapped(&m->a, 0));
+	scripted_daemon_fini(&m->a.daemon);
+	share_settle(&m->a);
+	assert_int_equal(m->a.dev.link.state, VHOST_USER_LINK_PAUSING);
+}
+
 static void reset_done(void *arg)
 {
 	((struct share_card *)arg)->resets++;
@@ -228,6 +260,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(a_reset_waits_until_the_others_have_let_go),
 		TEST(a_lost_daemon_s_mappings_leave_the_others),
+		TEST(a_daemon_that_is_lost_while_the_others_let_go_has_a_successor),
 		TEST(a_guest_reboot_waits_and_leaves_nothing),
 		TEST(a_reboot_before_the_driver_came_empties_it_too),
 		TEST(the_end_of_either_needs_nothing_of_the_other),
