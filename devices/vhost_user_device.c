@@ -69,6 +69,7 @@ static void flush_config(struct vhost_user_device *dev)
 /* @why is logged the first time; NULL: it was. */
 static void start_failed(struct vhost_user_device *dev, const char *why)
 {
+	loop_timer_cancel(dev->machine->loop, &dev->patience);
 	if (why && misuse_first(&dev->not_started))
 		log_warn("device %s: cannot start: %s", dev->id, why);
 	virtio_needs_reset(&dev->virtio, NULL);

@@ -517,6 +517,7 @@ static void with_nobody_who_connects_a_start_that_waits_has_failed(void **state)
 	r->refusal = -EPIPE;
 	vhost_user_rig_pause_over(r);
 	assert_false(fake_vcpu_waits(&r->fake));
+	assert_int_equal(r->dev.patience.at, 0);
 	assert_true(vhost_user_rig_needs_reset(r));
 	reset(r);
 	vhost_user_rig_driver_ok(r, 1);
