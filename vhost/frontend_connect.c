@@ -56,9 +56,9 @@ static int check_required(const struct vu_frontend *f, struct err *e)
 	feature_names(missing, names);
 	if (q)
 		return err_set(e, -EPROTO, "the daemon does not offer the protocol feature this "
-			       "device cannot work without (%s), but bit %u, by which %s mean it; "
-			       "if it is one of those, add quirk=%s", names, q->bit, q->who,
-			       q->name);
+			       "device cannot work without (%s); use another daemon or device type. "
+			       "It offers bit %u, by which %s mean it: for one of those add "
+			       "quirk=%s", names, q->bit, q->who, q->name);
 	return err_set(e, -EPROTO, "the daemon does not offer the protocol features this device "
 		       "cannot work without (%s); use another daemon or device type", names);
 }

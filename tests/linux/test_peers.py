@@ -145,7 +145,7 @@ def pmem_without_its_quirk_is_told_of_it(t):
     peer = Peer(t, OLD)
     got = t.run([*tiny_guest.command(t, tiny_guest.SPIN), "--vhost-user", f"pmem,socket={peer.socket}"], timeout=20)
     assert got.code == 1 and len(got.err.splitlines()) == 1
-    assert "(SHMEM), but bit 21" in got.err and QUIRK in got.err
+    assert "(SHMEM); use another" in got.err and "offers bit 21" in got.err and QUIRK in got.err
 
 
 @test(tags=TAGS, needs=lambda case: [f"peer:{case['release']}"], kvm=False, timeout=30,
