@@ -15,7 +15,7 @@ variants()
 {
 	cat <<'END'
 tiny:base:no ACPI, described by an MPTable; the default of minivmm
-tiny-acpi:base acpi:with ACPI
+tiny-acpi:base acpi:with ACPI, persistent memory and EROFS
 tiny-of:base of:with device trees, no ACPI
 END
 }
