@@ -2,67 +2,14 @@
 #include "devices/vhost_user_device.h"
 
 #include <assert.h>
-#include <endian.h>
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
-#include <linux/virtio_pmem.h>
-
 #include "base/clock.h"
 #include "base/range.h"
+#include "devices/vhost_user_config.h"
 #include "devices/vhost_user_offer.h"
-
-/* Config space */
-
-/* The daemon's bytes with what the front end has to say put over them. */
-static void load_config(struct vhost_user_device *dev)
-{
-	struct virtio_dev *d = &dev->virtio;
-	const struct vu_device_type *t = dev->type;
-	unsigned counted = d->n_queues - t->queues_fixed;
-
-	memcpy(d->config, dev->frontend.config, d->config_size);
-	for (unsigned i = 0; i < t->config_queues_size; i++)
-		d->config[t->config_queues_off + i] = (uint8_t)(counted >> (8 * i));
-}
-
-/* VU_CONFIG_REGION, made at each read: the guest may move the region. Nowhere it has no size. */
-static void load_region(struct virtio_dev *d)
-{
-	struct vhost_user_device *dev = d->backend_arg;
-	const struct shmem_region *r = shmem_find(&dev->shmem, 0);
-	uint64_t at = dev->shmem.window.window.gpa;
-	struct virtio_pmem_config c = { 0 };
-
-	if (dev->type->config != VU_CONFIG_REGION)
-		return;
-	if (at != GUEST_WINDOW_NOWHERE)
-		c = (struct virtio_pmem_config){ htole64(at + r->offset), htole64(r->size) };
-	memcpy(d->config, &c, sizeof(c));
-}
-
-static bool is_dirty(const struct vhost_user_device *dev, unsigned byte)
-{
-	return byte < VIRTIO_CONFIG_MAX && dev->config_dirty[byte / 64] & BIT64(byte % 64);
-}
-
-/* Loop. Hands on what the driver wrote, one write for each run of bytes; to the next daemon when
- * there is none. */
-static void flush_config(struct vhost_user_device *dev)
-{
-	struct vu_frontend *f = &dev->frontend;
-
-	if (dev->lost)
-		return;
-	for (unsigned at = 0, len; at < VIRTIO_CONFIG_MAX; at += len + 1) {
-		for (len = 0; is_dirty(dev, at + len); len++)
-			f->config[at + len] = dev->virtio.config[at + len];
-		if (len)
-			vu_frontend_config_write(f, at, len);
-	}
-	memset(dev->config_dirty, 0, sizeof(dev->config_dirty));
-}
 
 /* Life cycle, in the loop */
 
@@ -176,7 +123,7 @@ static void work_run(void *arg)
 	struct vhost_user_device *dev = arg;
 	const struct virtio_dev *d = &dev->virtio;
 
-	flush_config(dev);
+	vhost_user_config_flush(dev);
 	if (d->resetting)
 		stop_step(dev);
 	else if (d->live && dev->run == VHOST_USER_IDLE &&
@@ -195,12 +142,16 @@ static void want_work(struct virtio_dev *d)
 	loop_post(dev->machine->loop, &dev->work);
 }
 
+static void config_reading(struct virtio_dev *d)
+{
+	vhost_user_config_reading(d->backend_arg);
+}
+
 static void config_write(struct virtio_dev *d, unsigned off, unsigned len)
 {
 	struct vhost_user_device *dev = d->backend_arg;
 
-	for (unsigned i = off; i < off + len; i++)
-		dev->config_dirty[i / 64] |= BIT64(i % 64);
+	vhost_user_config_written(dev, off, len);
 	loop_post(dev->machine->loop, &dev->work);
 }
 
@@ -226,7 +177,7 @@ static void start(struct virtio_dev *d)
 static const struct virtio_backend_ops backend_ops = {
 	.start = start,
 	.stop = want_work,
-	.config_reading = load_region,
+	.config_reading = config_reading,
 	.config_write = config_write,
 };
 
@@ -252,10 +203,9 @@ static void take_daemon(struct vhost_user_device *dev)
 	dev->lost = false;
 	vhost_user_link_up(&dev->link, dev->run == VHOST_USER_LOST ?
 			   "; it works when the guest has reset it" : "");
-	flush_config(dev);
+	vhost_user_config_flush(dev);
 	memcpy(before, dev->virtio.config, sizeof(before));
-	if (dev->type->config != VU_CONFIG_REGION)
-		load_config(dev);
+	vhost_user_config_load(dev);
 	if (memcmp(before, dev->virtio.config, sizeof(before)))
 		virtio_config_changed(&dev->virtio);
 	loop_post(dev->machine->loop, &dev->work);
@@ -341,8 +291,8 @@ static void daemon_config_changed(void *arg)
 
 	if (!dev->realized)
 		return;
-	flush_config(dev);
-	load_config(dev);
+	vhost_user_config_flush(dev);
+	vhost_user_config_load(dev);
 	virtio_config_changed(&dev->virtio);
 }
 
@@ -517,7 +467,7 @@ int vhost_user_device_realize(struct vhost_user_device *dev, struct err *e)
 	d->backend_arg = dev;
 	d->offered = vu_features_offer(dev->type, dev->frontend.features);
 	d->config_window = dev->type->config_window;
-	load_config(dev);
+	vhost_user_config_load(dev);
 	r = realize_regions(dev, e);
 	if (!r && o->transport == VHOST_USER_PCI)
 		r = virtio_pci_init(&dev->pci, d, dev->bus, dev->type->pci_class, e);
