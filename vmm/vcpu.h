@@ -2,11 +2,14 @@
 /*
  * A virtual CPU and its thread.
  *
- * The thread knows four system calls: ioctl(KVM_RUN), futex (device lock), write (eventfds, log)
- * and sigreturn. Every exit takes the device lock, lets the bus act, and goes back in. Anything
- * that needs more is posted to the loop; an exit whose device code asked for work in the loop
- * (machine_run_in_loop) waits, without the lock, until that work has run. A vCPU that cannot go on
- * (shutdown, KVM error) says so and parks; the loop decides what that means.
+ * The thread makes few system calls (vmm/sandbox.c): ioctl(KVM_RUN), futex (device lock), write
+ * (eventfds, log), clock_gettime. Every exit takes the device lock, lets the bus act, and goes back
+ * in. Anything that needs more is posted to the loop; an exit whose device code asked for work in
+ * the loop (machine_run_in_loop) waits, without the lock, until that work has run, which nothing
+ * interrupts. One that waits for an event (machine_wait_until: a daemon's answer) lets pauses come
+ * between, as the loop may need the vCPUs parked before that event can be. An exit may have a wait
+ * of either kind. A vCPU that cannot go on (shutdown, KVM error) says so and parks; the loop
+ * decides what that means.
  */
 #ifndef VMM_VCPU_H
 #define VMM_VCPU_H
