@@ -27,6 +27,7 @@ DISK = "image:128M"
 INIT = "init:"          # our init as a program of the host: it computes what the guest must have written
 NEEDS = [DISK, INIT]
 UP, OK, FAILED = "minivmm-init: up", "minivmm-init: ok", "minivmm-init: FAIL"
+LINE = "minivmm-init: read-line: type a line"
 QUIET = "quiet "        # errors and worse: in the lab the rest takes more than half of a boot's time
 SECONDS = 100           # of a boot in the lab, several times what it takes
 
@@ -117,13 +118,21 @@ class Guest:
         return self.wait(timeout)
 
 
+def file_of(disk, path):
+    """A file of a disk's file system, from outside."""
+    return subprocess.run(["/usr/sbin/debugfs", "-R", f"cat {path}", disk], capture_output=True, check=True).stdout
+
+
+def check_clean(t, disk):
+    assert t.run(["/usr/sbin/e2fsck", "-fn", disk]).code == 0, "the guest left a damaged file system"
+
+
 def check_disk(t, disk, written):
     """The disk from outside, past the guest: it holds what the guest wrote and is clean."""
     want = subprocess.run([t.resource(INIT), f"stream={written}"], capture_output=True, check=True).stdout
-    have = subprocess.run(["/usr/sbin/debugfs", "-R", "cat /data/written", disk], capture_output=True,
-                          check=True).stdout
+    have = file_of(disk, "/data/written")
     assert hashlib.sha256(have).digest() == hashlib.sha256(want).digest(), "the disk lacks what the guest wrote"
-    assert t.run(["/usr/sbin/e2fsck", "-fn", disk]).code == 0, "the guest left a damaged file system"
+    check_clean(t, disk)
 
 
 def check_booted(t, ended):
@@ -159,6 +168,19 @@ def slots(pid):
     return found
 
 
+def memory(pid):
+    """What /proc says of the memory a process maps, summed up by name: {name: {"Pss": bytes, ...}}."""
+    found, name = {}, ""
+    for line in pathlib.Path(f"/proc/{pid}/smaps").read_text(encoding="utf-8").splitlines():
+        words = line.split(None, 5)
+        if "-" in words[0] and ":" not in words[0]:
+            name = words[5] if len(words) > 5 else "anonymous"
+        elif words[-1] == "kB":
+            key, sums = words[0].rstrip(":"), found.setdefault(name, {})
+            sums[key] = sums.get(key, 0) + (int(words[1]) << 10)
+    return found
+
+
 def need_shm(size):
     """Room in /dev/shm, by remounting it where that touches nobody: in the lab."""
     stat = os.statvfs("/dev/shm")
@@ -175,4 +197,5 @@ def resize_shm(size):
     return stat.f_blocks * stat.f_frsize
 
 
-__all__ = ["Guest", "Process", "boot", "check_booted", "check_disk", "make_disk", "need_shm", "needs_of", "pmem_daemon", "resize_shm", "slots"]
+__all__ = ["Guest", "Process", "boot", "check_booted", "check_clean", "check_disk", "file_of", "make_disk", "memory",
+           "need_shm", "needs_of", "pmem_daemon", "resize_shm", "slots"]

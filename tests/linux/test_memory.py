@@ -138,13 +138,13 @@ def full_shm_ends_no_guest_that_has_its_ram(t):
         machine = guest.Guest(t, verbs="fill=24M read-line read-line fill=80M poweroff",
                               options=["--mem-backend", "shm,thp=off"])
         vmm = machine.start(stdin=subprocess.PIPE)
-        vmm.expect("minivmm-init: read-line: type a line")
+        vmm.expect(guest.LINE)
         with hog():
             wait_for_guard(vmm, True)
             assert room_in_shm() == 0, "the guest did not fill /dev/shm"
             vmm.send(b"while it is full\n")
             at = vmm.expect("minivmm-init: read-line: while it is full")
-            vmm.expect("minivmm-init: read-line: type a line", start=at)
+            vmm.expect(guest.LINE, start=at)
         wait_for_guard(vmm, False)
         vmm.send(b"when it is not\n")
         ended = machine.wait()

@@ -113,15 +113,14 @@ def maps_unmaps_and_is_refused(t, release, transport):
     vm = guest.Guest(t, kernel=KERNEL, verbs=f"{verbs} verify write=4M sync poweroff")
     vm.command += ["--vhost-user", f"{DEVICE[release]},socket={peer.socket},transport={transport}"]
     vm.start(stdin=subprocess.PIPE)
-    line = "minivmm-init: read-line: type a line"
-    end = vm.process.expect(line, guest.SECONDS)
+    end = vm.process.expect(guest.LINE, guest.SECONDS)
 
     assert peer.ask_map(path, 0, MIB) == "done"
     assert peer.ask_map(path, 3 * MIB, MIB, fd_offset=MIB, mode="r", flags=0) == "done"
     assert peer.ask_map(path, length=16 * PAGE, shmid=2) == "done"
     check_refusals(t, peer, path)
     vm.process.send(b"mapped\n")
-    end = vm.process.expect(line, guest.SECONDS, end)
+    end = vm.process.expect(guest.LINE, guest.SECONDS, end)
 
     written = path.read_bytes()
     assert written[:MIB] == YES, "what the guest wrote and flushed is not in the object"

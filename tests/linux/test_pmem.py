@@ -10,7 +10,7 @@ import subprocess
 
 import guest
 import hostile_daemon
-from guest import FAILED, UP
+from guest import FAILED, LINE, UP
 from harness import test
 
 KERNEL = "tiny-acpi"
@@ -101,7 +101,7 @@ def reads_zeros_when(t, take):
                                              f'"exec=/bin/sh,-c,{ZEROS}" {STATUS} write=4M sync poweroff')
     vm.command += ["--vhost-user", f"pmem,socket={socket}"]
     vm.start(stdin=subprocess.PIPE)
-    vm.process.expect("minivmm-init: read-line: type a line", guest.SECONDS)
+    vm.process.expect(LINE, guest.SECONDS)
     take(daemon, image)
     if take == kill_the_daemon:
         vm.process.expect("device pmem1", 30)
@@ -125,7 +125,7 @@ def truncated_under_load(t, cpus):
                            'write=4M sync poweroff')
     vm.command += ["--vhost-user", f"pmem,socket={socket}"]
     vm.start(stdin=subprocess.PIPE)
-    vm.process.expect("minivmm-init: read-line: type a line", guest.SECONDS)
+    vm.process.expect(LINE, guest.SECONDS)
     os.truncate(image, 0)
     vm.process.expect("device pmem1: an object was cut short", 60)
     vm.process.send(b"gone\n")
@@ -140,23 +140,22 @@ RAM = ("/#", "/dev/shm/")   # what smaps calls it: its object has no name
 
 def shares(pid):
     """Bytes of memory that a process is the reason for, by what it maps."""
-    found, name = {}, ""
-    for line in pathlib.Path(f"/proc/{pid}/smaps").read_text(encoding="utf-8").splitlines():
-        words = line.split(None, 5)
-        if "-" in words[0] and ":" not in words[0]:
-            name = words[5] if len(words) > 5 else "anonymous"
-        elif words[0] == "Pss:":
-            found[name] = found.get(name, 0) + (int(words[1]) << 10)
-    return found
+    return {name: sums["Pss"] for name, sums in guest.memory(pid).items() if "Pss" in sums}
 
 
 @contextlib.contextmanager
 def large_pages():
     """In the lab, where a guest's first touch of a page takes long: of 2 MiB, in shared memory."""
     switch = pathlib.Path("/sys/kernel/mm/transparent_hugepage/shmem_enabled")
-    if os.environ.get("MINIVMM_IN_LAB") and switch.exists():
-        switch.write_text("always", encoding="utf-8")
-    yield
+    if not os.environ.get("MINIVMM_IN_LAB") or not switch.exists():
+        yield
+        return
+    before = re.search(r"\[(\w+)\]", switch.read_text(encoding="utf-8"))[1]
+    switch.write_text("always", encoding="utf-8")
+    try:
+        yield
+    finally:
+        switch.write_text(before, encoding="utf-8")
 
 
 @test(tags=[*TAGS, "hostile", "memory"], needs=NEEDS, timeout=250)
@@ -167,7 +166,7 @@ def writing_all_of_an_unmapped_window_costs_next_to_nothing(t):
     vm.command += ["--vhost-user", f"generic,virtio-id=60,socket={daemon.path},window-idle-max=64M"]
     with large_pages():
         vm.start(stdin=subprocess.PIPE)
-        vm.process.expect("minivmm-init: read-line: type a line", guest.SECONDS)
+        vm.process.expect(LINE, guest.SECONDS)
         before = shares(vm.process.pid)
         vm.process.send(b"write\n")
         vm.process.expect(f"minivmm-init: wipe: {32 << 20} bytes at {WINDOW}", guest.SECONDS)
@@ -182,22 +181,6 @@ def writing_all_of_an_unmapped_window_costs_next_to_nothing(t):
     assert grown <= 10 << 20, f"it grew by {grown} bytes"
 
 
-def resident(pid, path):
-    """Kibibytes of path that pid has mapped: all of them, and its share of them."""
-    rss = pss = 0
-    with open(f"/proc/{pid}/smaps", encoding="utf-8") as smaps:
-        here = False
-        for line in smaps:
-            words = line.split()
-            if "-" in words[0] and ":" not in words[0]:
-                here = words[-1] == str(path)
-            elif here and words[0] == "Rss:":
-                rss += int(words[1])
-            elif here and words[0] == "Pss:":
-                pss += int(words[1])
-    return rss, pss
-
-
 @test(tags=[*TAGS, "memory"], needs=NEEDS, timeout=250)
 def two_guests_have_one_copy_of_an_image(t):
     disk = guest.make_disk(t)
@@ -207,9 +190,10 @@ def two_guests_have_one_copy_of_an_image(t):
         vm.start()
         vm.process.expect("minivmm-init: echo: read", guest.SECONDS)
     for vm in vms:
-        rss, pss = resident(vm.process.pid, disk)
-        assert rss > 5 << 10, f"the guest has only {rss} KiB of the image, and read more"
-        assert pss < rss * 0.6, f"of {rss} KiB of the image {pss} count for one guest: they are not shared"
+        image = guest.memory(vm.process.pid)[str(disk)]
+        rss, pss = image["Rss"], image["Pss"]
+        assert rss > 5 << 20, f"the guest has only {rss} bytes of the image, and read more"
+        assert pss < rss * 0.6, f"of {rss} bytes of the image {pss} count for one guest: they are not shared"
     for vm in vms:
         vm.process.signal(signal.SIGTERM)
         vm.process.wait(30)

@@ -28,11 +28,6 @@ def read_into(t, daemon, share, verbs="verify read-into=3M,/data/direct write=4M
     return ended, content[:SIZE]
 
 
-def file_of(disk, path):
-    """A file of a disk, from outside."""
-    return guest.subprocess.run(["/usr/sbin/debugfs", "-R", f"cat {path}", disk], capture_output=True, check=True).stdout
-
-
 @test(tags=["boot", "shmem", "pmem", "blk"], needs=guest.needs_of(KERNEL), timeout=150, cases={
     "own.pci": {"daemon": "own", "transport": "pci"}, "own.mmio": {"daemon": "own", "transport": "mmio"},
     "storage-daemon.pci": {"daemon": "storage", "transport": "pci"}})
@@ -41,7 +36,7 @@ def disk_is_read_into_a_dax_file(t, daemon, transport):
     digest = hashlib.sha256(want).hexdigest()
     assert ended.said("read-into") == f"/data/direct {SIZE} bytes, sha256 {digest}"
     guest.check_booted(t, ended)
-    assert file_of(ended.disk, "/data/direct") == want, "the file does not have what the disk has"
+    assert guest.file_of(ended.disk, "/data/direct") == want, "the file does not have what the disk has"
 
 
 @test(tags=["boot", "shmem", "pmem", "blk"], needs=guest.needs_of(KERNEL), timeout=200)
@@ -63,4 +58,4 @@ def without_the_key_such_a_read_fails_and_nothing_else(t, transport):
     assert re.fullmatch(r"0 bytes, then EIO\S*", ended.said("read-into").strip()), ended.said("read-into")
     assert f"{4 << 20} bytes" in ended.said("read-all")
     guest.check_booted(t, ended)
-    assert not file_of(ended.disk, "/data/direct").strip(b"\0"), "something was read nevertheless"
+    assert not guest.file_of(ended.disk, "/data/direct").strip(b"\0"), "something was read nevertheless"

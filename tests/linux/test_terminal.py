@@ -35,7 +35,7 @@ class Terminal:
 @test(tags=["boot", "serial"], needs=needs)
 def line_typed_reaches_the_guest(t):
     terminal = Terminal(t, "read-line poweroff")
-    terminal.vmm.expect("minivmm-init: read-line: type a line")
+    terminal.vmm.expect(guest.LINE)
     terminal.press(b"hello from outside\r")
     terminal.vmm.expect("minivmm-init: read-line: hello from outside")
     assert terminal.machine.wait().code == 0
