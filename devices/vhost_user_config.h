@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The config space of a device that a daemon serves: the daemon's bytes, cached, with what the
- * front end has to say put over them; or, of persistent memory, where its region is, which the
- * daemon cannot know.
+ * front end has to say (the number of queues) put over them each time; or, of persistent memory,
+ * where its region is, which the daemon cannot know.
  *
  * Under the device lock.
  */

@@ -32,8 +32,8 @@
  * device with shmem-share=on they are shared with other daemons, and a stop is complete only when
  * those have let go (shmem_share.h).
  *
- * Config space is the daemon's, cached; what the front end has to say in it (the number of queues)
- * is put over it each time. All under the device lock, and in the loop unless marked "set-up".
+ * Its config space is in vhost_user_config.h. All under the device lock, and in the loop unless
+ * marked "set-up".
  */
 #ifndef DEVICES_VHOST_USER_DEVICE_H
 #define DEVICES_VHOST_USER_DEVICE_H
@@ -91,7 +91,8 @@ struct vhost_user_device {
 	struct loop_timer patience;	/* of an exit that waits for a start, which for a daemon */
 	struct misuse not_started;	/* DRIVER_OKs that came to nothing */
 	struct loop_job work;
-	uint64_t config_dirty[VIRTIO_CONFIG_MAX / 64];	/* bytes written, not handed on yet */
+	uint64_t config_dirty[VIRTIO_CONFIG_MAX / 64];	/* vhost_user_config.c's: bytes written,
+							 * not handed on yet */
 	void (*reset_done)(void *arg);	/* of vhost_user_device_reset; NULL: none under way */
 	void *reset_arg;
 };

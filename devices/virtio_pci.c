@@ -498,8 +498,9 @@ int virtio_pci_init(struct virtio_pci *p, struct virtio_dev *d, struct pci_bus *
 		.size = VIRTIO_PCI_BAR_SIZE, .ops = &bar_ops, .dev = p, .mapped = bar_mapped });
 	add_caps(p);
 	r = d->shmem ? add_shmem(p, d->shmem, e) : 0;
-	r = r ? r : msix_init(&p->msix, &p->pci, d->machine, VIRTIO_PCI_BAR, VIRTIO_PCI_MSIX_TABLE,
-		      VIRTIO_PCI_MSIX_PBA, d->n_queues + 1, e);
+	if (!r)
+		r = msix_init(&p->msix, &p->pci, d->machine, VIRTIO_PCI_BAR, VIRTIO_PCI_MSIX_TABLE,
+			      VIRTIO_PCI_MSIX_PBA, d->n_queues + 1, e);
 	if (!r)
 		r = pci_dev_add(bus, &p->pci, e);
 	if (r)
