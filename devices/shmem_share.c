@@ -113,10 +113,15 @@ int shmem_share_map(struct shmem_share *s, const struct vu_shmem_map *m, int fd,
 
 void shmem_share_mapped(struct shmem_share *s, const struct vu_shmem_map *m)
 {
+	const struct window_mapping *there;
 	struct err e;
 	uint64_t at;
 
 	if (!s->table || !m->rw || shmem_place(s->shmem, m, &at, &e))
+		return;
+	/* Before its answer was out, a reset may have taken it away. */
+	there = window_find(&s->shmem->window.window, at);
+	if (!there)
 		return;
 	if (s->count == MEM_SHARED_MAX) {
 		if (misuse_first(&s->full))
