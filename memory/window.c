@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -83,6 +84,18 @@ static struct window_object **find_object(const struct mem_window *w, dev_t dev,
 	return o;
 }
 
+/* A descriptor of our own of @fd's file, or -1 with errno: never one of those kept for others. */
+static int keep_fd(const struct mem_window *w, int fd)
+{
+	int kept = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+
+	if (kept < 0 || (unsigned)kept < w->fds)
+		return kept;
+	close(kept);
+	errno = EMFILE;
+	return -1;
+}
+
 /* The object behind @fd with one mapping more; NULL with errno. */
 static struct window_object *use_object(struct mem_window *w, struct window_mapping *m, int fd,
 					const struct stat *st, uint64_t page)
@@ -94,7 +107,7 @@ static struct window_object *use_object(struct mem_window *w, struct window_mapp
 		if (!o)
 			return NULL;
 		*o = (struct window_object){ .dev = st->st_dev, .ino = st->st_ino, .page = page };
-		o->fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+		o->fd = keep_fd(w, fd);
 		if (o->fd < 0) {
 			free(o);
 			return NULL;
@@ -112,7 +125,7 @@ static struct window_object *use_object(struct mem_window *w, struct window_mapp
 }
 
 /* @fd writes to the object, which may have the fd of a mapping that was read-only. */
-static void keep_writable(struct window_object *o, int fd)
+static void keep_writable(const struct mem_window *w, struct window_object *o, int fd)
 {
 	int writable;
 
@@ -122,7 +135,7 @@ static void keep_writable(struct window_object *o, int fd)
 		o->rw = true;
 		return;
 	}
-	writable = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+	writable = keep_fd(w, fd);
 	if (writable < 0)
 		return;
 	fd_close(&o->fd);
@@ -198,6 +211,15 @@ static void forget(struct mem_window *w, struct window_mapping *m)
 
 /* --- the window --- */
 
+/* Of the descriptors that this process may have, those below this number are for objects. */
+static unsigned fds_for_objects(void)
+{
+	struct rlimit l;
+	uint64_t most = getrlimit(RLIMIT_NOFILE, &l) ? 0 : min_u64(l.rlim_cur, UINT32_MAX);
+
+	return (unsigned)(most - min_u64(most / 8, WINDOW_FDS_LEFT));
+}
+
 static int reserve(struct mem_window *w, struct err *e)
 {
 	uint64_t align = w->size >= GIB(1) ? GIB(1) : MIB(2), page = page_size();
@@ -243,7 +265,7 @@ int window_init(struct mem_window *w, uint64_t size, uint64_t idle_max, struct a
 	char buf[24];
 	int r;
 
-	*w = (struct mem_window){ .size = size, .filler.fd = -1 };
+	*w = (struct mem_window){ .size = size, .fds = fds_for_objects(), .filler.fd = -1 };
 	if (size == 0 || size % page_size() || size > GIB(32768))
 		return err_set(e, -EINVAL,
 			       "a shared memory window of %s: its size must be a multiple of the "
@@ -391,7 +413,8 @@ int window_map(struct mem_window *w, uint64_t offset, int fd, uint64_t fd_offset
 	}
 	if (!m || !m->object) {
 		w->idle -= wanted.idle;
-		r = err_sys(e, "the window cannot keep the fd of the mapping");
+		r = err_sys(e, "the window cannot keep the fd of the mapping%s", errno == EMFILE ?
+			    " (the rest is for other devices; raise ulimit -n)" : "");
 		free(m);
 		return r;
 	}
@@ -408,7 +431,7 @@ int window_map(struct mem_window *w, uint64_t offset, int fd, uint64_t fd_offset
 	if (r)
 		forget(w, m);
 	else if (rw)
-		keep_writable(m->object, fd);
+		keep_writable(w, m->object, fd);
 	return r;
 }
 

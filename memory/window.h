@@ -34,7 +34,9 @@
 #include "memory/area.h"
 #include "memory/filler.h"
 
-enum { WINDOW_MAPPINGS_MAX = 16384 };
+/* Objects leave so many of the file descriptors that this process may have, or an eighth of them,
+ * to everybody else. */
+enum { WINDOW_MAPPINGS_MAX = 16384, WINDOW_FDS_LEFT = 128 };
 
 struct window_object;
 
@@ -61,6 +63,7 @@ struct mem_window {
 	uint64_t loose;			/* of idle: private pages put where filler could not be */
 
 	struct window_object **objects;	/* by inode: one fd each, however many mappings */
+	unsigned fds;			/* each fd is below it */
 	struct filler filler;
 	struct area_budget *areas;	/* borrowed; NULL: endless */
 	uint8_t *reservation;
@@ -83,7 +86,7 @@ void window_fini(struct mem_window *w);
  * what a daemon may have chosen (vhost-user, SHMEM_MAP): 0, or with @e and nothing changed -EINVAL
  * (empty, unaligned, beyond the window or the object, not a regular file), -EEXIST (shares a byte
  * with a mapping), -EACCES (@rw of a read-only fd), -EBADF, -E2BIG (beyond idle_max), -ENOSPC (too
- * many mappings), -errno of the system call that failed.
+ * many mappings), -EMFILE (too many objects), -errno of the system call that failed.
  */
 int window_map(struct mem_window *w, uint64_t offset, int fd, uint64_t fd_offset, uint64_t len,
 	       bool rw, struct err *e);

@@ -310,6 +310,45 @@ static void no_fd_left_to_keep_is_refused_and_changes_nothing(void **state)
 	close(fd);
 }
 
+/* What a daemon has this process keep leaves other devices enough to go on, and to come back. */
+static void objects_leave_descriptors_to_everybody_else(void **state)
+{
+	enum { LIMIT = 256, LEFT = LIMIT / 8, ALL = 300 };
+	struct mem_window w;
+	struct rlimit limit, low;
+	int fds[LEFT], r = 0;
+	uint64_t n = 0;
+	struct err e, other;
+
+	(void)state;
+	getrlimit(RLIMIT_NOFILE, &limit);
+	low = limit;
+	low.rlim_cur = LIMIT;
+	setrlimit(RLIMIT_NOFILE, &low);
+	w = window_rig_new(MIB(2));
+	for (; n < ALL && !r; n += !r) {
+		int fd = window_rig_object(0x1000, 2);
+
+		r = window_map(&w, n * PAGE, fd, 0, PAGE, true, &e);
+		if (r)		/* what is kept already costs no more */
+			assert_int_equal(window_map(&w, n * PAGE, window_fd(window_find(&w, 0)),
+						    PAGE, PAGE, true, &other), 0);
+		close(fd);
+	}
+	assert_int_equal(r, -EMFILE);
+	assert_non_null(strstr(e.msg, "raise ulimit -n"));
+	for (unsigned i = 0; i < LEFT; i++)
+		assert_true((fds[i] = dup(STDERR_FILENO)) >= 0);
+	for (unsigned i = 0; i < LEFT; i++)
+		close(fds[i]);
+	assert_int_equal(window_unmap(&w, PAGE, PAGE, &e), 0);
+	r = window_rig_object(0x1000, 1);
+	map_pages(&w, 1, r, 0, 1, true);
+	close(r);
+	window_fini(&w);
+	setrlimit(RLIMIT_NOFILE, &limit);
+}
+
 /* --- objects that shrink --- */
 
 static void a_shrunken_object_is_found_and_its_tail_covered(void **state)
@@ -468,6 +507,7 @@ int main(void)
 		cmocka_unit_test(only_a_whole_mapping_can_be_unmapped),
 		cmocka_unit_test(window_sizes_that_cannot_be_are_refused),
 		cmocka_unit_test(no_fd_left_to_keep_is_refused_and_changes_nothing),
+		cmocka_unit_test(objects_leave_descriptors_to_everybody_else),
 		cmocka_unit_test(a_shrunken_object_is_found_and_its_tail_covered),
 		cmocka_unit_test(a_mapping_that_lost_everything_can_still_be_unmapped),
 		cmocka_unit_test(ten_thousand_pairs_leave_no_area_and_no_fd),
