@@ -240,7 +240,7 @@ static int ask(struct supervisor *s, enum request request, unsigned index, struc
 int supervisor_receive(struct supervisor *s, struct supervisor_answer *ret, struct err *e)
 {
 	int fds[FD_PASS_MAX];
-	struct answer a;
+	struct answer a = { .index = UINT32_MAX };
 	size_t nfds;
 	ssize_t n = fd_recv(s->main.sock, &a, sizeof(a), fds, &nfds);
 
@@ -248,6 +248,12 @@ int supervisor_receive(struct supervisor *s, struct supervisor_answer *ret, stru
 		fd_close(&fds[--nfds]);
 	*ret = (struct supervisor_answer){ .sock = nfds > 0 ? fds[0] : -1,
 					   .pidfd = nfds > 1 ? fds[1] : -1 };
+	if (n == -EPROTO && a.index != UINT32_MAX) {
+		ret->index = a.index;
+		ret->error = err_set(&ret->why, -EMFILE, "this process has no file descriptor left for the"
+				     " connection: raise ulimit -n");
+		return 0;
+	}
 	if (n == sizeof(a)) {
 		ret->index = a.index;
 		ret->error = a.error;
