@@ -22,7 +22,9 @@
 #include "base/range.h"
 #include "vhost/frontend_private.h"
 
-enum { BATCH = 16 };	/* requests served before the loop goes on to others */
+/* Requests served before the loop goes on to others: so many, or what is done in so long. A large
+ * mapping takes milliseconds to put into a window or take out of it. */
+enum { BATCH = 16, BATCH_NS = 1000000 };
 
 typedef int back_serve(struct vu_frontend *f, struct vu_msg *m, struct err *e);
 
@@ -231,6 +233,7 @@ static void serve_held(void *arg)
 static void back_ready(void *arg, uint32_t events)
 {
 	struct vu_frontend *f = arg;
+	uint64_t begun;
 
 	/* Told by a hang-up that nobody waits for the answer any more. */
 	if (f->back_waits && events & (EPOLLHUP | EPOLLERR)) {
@@ -248,8 +251,9 @@ static void back_ready(void *arg, uint32_t events)
 		else if (!vu_channel_pending(&f->back))
 			answer_sent(f);
 	}
+	begun = clock_ns();
 	for (int i = 0; i < BATCH && f->back.sock >= 0 && !vu_channel_pending(&f->back); i++)
-		if (!serve_one(f))
+		if (!serve_one(f) || clock_ns() - begun > BATCH_NS)
 			break;
 	go_on(f);
 }

@@ -10,6 +10,7 @@
 
 #include <cmocka.h>
 
+#include "base/clock.h"
 #include "tests/unit/process.h"
 #include "tests/unit/shmem.h"
 
@@ -327,6 +328,35 @@ static void requests_of_all_kinds_are_answered_in_order(void **state)
 	owner_assert_legal(f);
 }
 
+/* As one of a large window is, which takes that long to be put together again. */
+static int map_slowly(void *arg, const struct vu_shmem_map *m, int fd, struct err *e)
+{
+	uint64_t until = clock_ns() + MS_TO_NS(2);
+
+	while (clock_ns() < until)
+		;
+	return owner_ops.shmem_map(arg, m, fd, e);
+}
+
+static void requests_that_take_long_are_not_served_in_a_row(void **state)
+{
+	struct owner *f = *state;
+	struct vu_frontend_ops slow = owner_ops;
+
+	slow.shmem_map = map_slowly;
+	f->ops = &slow;
+	shmem_running(state);
+	for (uint64_t page = 0; page < 4; page++)
+		shmem_send_map(f, page, NEED_REPLY);
+	for (unsigned turn = 1; turn <= 4; turn++) {
+		shmem_back_channel_first(f);
+		assert_int_equal(f->maps, turn);
+	}
+	f->ops = NULL;
+	owner_teardown(state);
+	owner_setup(state);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, owner_setup, owner_teardown)
 
 int main(void)
@@ -348,6 +378,7 @@ int main(void)
 		TEST(a_refusal_that_finds_no_room_ends_the_back_channel),
 		TEST(a_closed_back_channel_leaves_what_is_mapped),
 		TEST(requests_of_all_kinds_are_answered_in_order),
+		TEST(requests_that_take_long_are_not_served_in_a_row),
 	};
 
 	return cmocka_run_group_tests_name("frontend_shmem_life", tests, NULL, NULL);
