@@ -4,12 +4,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <linux/magic.h>
 #include <search.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "base/fd.h"
@@ -297,6 +299,14 @@ void window_fini(struct mem_window *w)
 	*w = (struct mem_window){ .filler.fd = -1 };
 }
 
+/* Memory that no one but its mappings may touch, not even KVM for the guest: memfd_secret(2). */
+static bool is_secret(int fd)
+{
+	struct statfs s;
+
+	return fstatfs(fd, &s) == 0 && s.f_type == SECRETMEM_MAGIC;
+}
+
 /* What can be said of @fd before it is mapped; *@ret_page is the size of its object's pages. */
 static int check_object(const struct mem_window *w, int fd, const struct window_mapping *m,
 			struct stat *ret_st, uint64_t *ret_page, struct err *e)
@@ -311,6 +321,8 @@ static int check_object(const struct mem_window *w, int fd, const struct window_
 		return err_set(e, -EINVAL,
 			       "the fd of the mapping is not a regular file or shared memory");
 	known = *find_object(w, st.st_dev, st.st_ino);
+	if (!known && is_secret(fd))
+		return err_set(e, -EINVAL, "the fd of the mapping is secret memory, which no guest can use");
 	if (known)
 		page = known->page;
 	else

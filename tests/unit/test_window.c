@@ -14,6 +14,7 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/fd.h"
@@ -21,6 +22,10 @@
 #include "memory/window.h"
 #include "tests/unit/process.h"
 #include "tests/unit/window_rig.h"
+
+#ifndef SYS_memfd_secret	/* glibc before 2.34 */
+#define SYS_memfd_secret 447
+#endif
 
 static int reopen(int fd, int flags)
 {
@@ -310,6 +315,24 @@ static void no_fd_left_to_keep_is_refused_and_changes_nothing(void **state)
 	close(fd);
 }
 
+/* KVM may not, so the guest would end where it touched it. */
+static void memory_that_no_guest_can_use_is_refused(void **state)
+{
+	struct mem_window w = window_rig_new(MIB(1));
+	int fd = (int)syscall(SYS_memfd_secret, 0);
+
+	(void)state;
+	if (fd < 0) {
+		print_message("SKIPPED: this kernel has no memfd_secret\n");
+		window_fini(&w);
+		skip();
+	}
+	assert_int_equal(ftruncate(fd, PAGE), 0);
+	assert_map_refused(&w, 0, fd, 0, PAGE, true, -EINVAL, "secret memory");
+	window_fini(&w);
+	close(fd);
+}
+
 /* What a daemon has this process keep leaves other devices enough to go on, and to come back. */
 static void objects_leave_descriptors_to_everybody_else(void **state)
 {
@@ -507,6 +530,7 @@ int main(void)
 		cmocka_unit_test(only_a_whole_mapping_can_be_unmapped),
 		cmocka_unit_test(window_sizes_that_cannot_be_are_refused),
 		cmocka_unit_test(no_fd_left_to_keep_is_refused_and_changes_nothing),
+		cmocka_unit_test(memory_that_no_guest_can_use_is_refused),
 		cmocka_unit_test(objects_leave_descriptors_to_everybody_else),
 		cmocka_unit_test(a_shrunken_object_is_found_and_its_tail_covered),
 		cmocka_unit_test(a_mapping_that_lost_everything_can_still_be_unmapped),
