@@ -114,9 +114,10 @@ static void lost_ready(void *arg, uint32_t events)
 	n = fd_recv(f->channel.sock, scrap, sizeof(scrap), fds, &nfds);
 	while (nfds > 0)
 		fd_close(&fds[--nfds]);
-	if (n == -EAGAIN || n == -EPROTO)
+	if (n == -EAGAIN)
 		return;
-	if (n <= 0) {
+	/* More descriptors than are taken are thrown away with the rest. */
+	if (n <= 0 && n != -EPROTO) {
 		daemon_ended(f);
 		return;
 	}

@@ -238,6 +238,31 @@ static void a_lost_daemon_that_talks_on_for_ever_is_not_listened_to(void **state
 	assert_int_equal(f->dead, 1);
 }
 
+/* Each costs as many descriptors as a message can have, and none is taken. */
+static void a_lost_daemon_that_sends_descriptors_for_ever_is_not_listened_to(void **state)
+{
+	struct owner *f = silent_while_stopping(state);
+	union {
+		struct cmsghdr align;
+		char bytes[CMSG_SPACE(4 * FD_PASS_MAX * sizeof(int))];
+	} control = { 0 };
+	struct iovec iov = { .iov_base = &control, .iov_len = 1 };
+	struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control,
+			    .msg_controllen = sizeof(control) };
+
+	control.align = (struct cmsghdr){ .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS,
+					  .cmsg_len = CMSG_LEN(4 * FD_PASS_MAX * sizeof(int)) };
+	for (int i = 0; i < 1100; i++) {
+		sendmsg(f->daemon.channel.sock, &m, MSG_NOSIGNAL | MSG_DONTWAIT);
+		scripted_settle(&f->loop);
+	}
+	assert_int_equal(f->frontend.watch.events, 0);
+	assert_int_equal(f->dead, 0);
+	scripted_daemon_fini(&f->daemon);
+	scripted_settle(&f->loop);
+	assert_int_equal(f->dead, 1);
+}
+
 static void a_daemon_that_does_not_read_is_lost_too(void **state)
 {
 	struct owner *f = owner_ready(state, BIT64(VU_PF_CONFIG));
@@ -444,6 +469,7 @@ int main(void)
 		TEST(a_late_answer_changes_nothing),
 		TEST(a_hung_daemon_that_wakes_up_and_hangs_up_is_dead),
 		TEST(a_lost_daemon_that_talks_on_for_ever_is_not_listened_to),
+		TEST(a_lost_daemon_that_sends_descriptors_for_ever_is_not_listened_to),
 		TEST(a_daemon_that_does_not_read_is_lost_too),
 		TEST(a_daemon_that_shuts_its_ear_is_lost_by_the_deadline),
 		TEST(calls_after_the_loss_are_harmless),
