@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 
+#include "base/clock.h"
 #include "base/range.h"
 
 static void tell_takers(const struct mem_shared *t)
@@ -44,6 +45,7 @@ struct mem_shared_region *mem_shared_add(struct mem_shared *t, const struct mem_
 void mem_shared_withdraw(struct mem_shared *t, struct mem_shared_region *r)
 {
 	r->withdrawn = true;
+	r->withdrawn_at = clock_ns();
 	r->fd = -1;
 	if (r->holders)
 		tell_takers(t);

@@ -39,6 +39,7 @@ struct mem_shared_region {
 	uint64_t fd_offset;
 	uint64_t offset;		/* in the giver's window; the giver's note */
 	bool withdrawn;
+	uint64_t withdrawn_at;		/* clock_ns() of it */
 	unsigned holders;
 	const struct mem_shared_giver *giver;	/* NULL: is gone itself */
 	struct mem_shared_region *next;

@@ -213,6 +213,7 @@ struct vu_frontend {
 	unsigned n_told;		/* entries from here on are free */
 	struct mem_shared_taker taker;
 	struct loop_job memory_changed;
+	struct loop_timer let_go;	/* while something withdrawn is held */
 	struct misuse left_out;		/* shared regions the daemon could not be given */
 	uint64_t started;		/* mask of rings that got SET_VRING_KICK */
 	int ring_err;			/* eventfd of SET_VRING_ERR, all rings' */

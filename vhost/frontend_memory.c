@@ -12,13 +12,15 @@
  * script of its own whenever no other runs: removals at once, additions only while rings run.
  * Removals always go first, so what is added never overlaps what the daemon still has. A region is
  * held from the moment it is sent until its removal is answered (without REPLY_ACK: until the
- * barrier at the script's end is), or the connection is lost. RAM that is refused ends the
+ * barrier at the script's end is), or the connection is lost: at the latest two deadlines after it was
+ * withdrawn, since answers that are each just in time could hold up who waits for hours. RAM that is refused ends the
  * connection; anything else that is refused is an outcome, and is not offered again.
  */
 #include <assert.h>
 #include <errno.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/range.h"
 #include "vhost/frontend_private.h"
 
@@ -298,12 +300,49 @@ static void told_all(struct vu_frontend *f)
 	(void)f;
 }
 
+/* When what was withdrawn first has to be let go of; 0: nothing. */
+static uint64_t let_go_by(const struct vu_frontend *f)
+{
+	uint64_t first = 0;
+
+	for (unsigned i = 0; i < f->n_told; i++) {
+		const struct mem_shared_region *r = f->told[i].shared;
+
+		if (r && r->withdrawn && (!first || r->withdrawn_at < first))
+			first = r->withdrawn_at;
+	}
+	return first ? first + 2 * MS_TO_NS(f->params.deadline_ms) : 0;
+}
+
+static void watch_removals(struct vu_frontend *f)
+{
+	uint64_t by = let_go_by(f);
+
+	if (!by)
+		loop_timer_cancel(f->loop, &f->let_go);
+	else if (f->let_go.at != by)
+		loop_timer_set(f->loop, &f->let_go, by);
+}
+
+static void let_go_expired(void *arg)
+{
+	struct vu_frontend *f = arg;
+	uint64_t by = let_go_by(f);
+
+	if (by && by <= clock_ns())
+		vu_frontend_lost(f, false, "the daemon still has memory %u ms after it was to let go of"
+				 " it; see whether it hangs", 2 * f->params.deadline_ms);
+	else
+		watch_removals(f);
+}
+
 /* Posted when the table changed, and after each script. */
 static void run_changed(void *arg)
 {
 	struct vu_frontend *f = arg;
 
 	forget_refused(f);
+	watch_removals(f);
 	if (f->step || (f->state != VU_READY && f->state != VU_RUNNING))
 		return;
 	if ((vu_has(f, VU_PF_CONFIGURE_MEM_SLOTS) && next_removal(f)) || next_shared(f))
@@ -320,6 +359,7 @@ static void table_changed(void *arg)
 void vu_memory_init(struct vu_frontend *f)
 {
 	f->memory_changed = (struct loop_job){ .run = run_changed, .arg = f };
+	f->let_go = (struct loop_timer){ .expired = let_go_expired, .arg = f };
 	f->taker = (struct mem_shared_taker){ .changed = table_changed, .arg = f };
 	if (f->params.shared)
 		mem_shared_join(f->params.shared, &f->taker);
@@ -331,6 +371,7 @@ void vu_memory_fini(struct vu_frontend *f)
 		forget(f, &f->told[i]);
 	f->n_told = 0;
 	loop_cancel(f->loop, &f->memory_changed);
+	loop_timer_cancel(f->loop, &f->let_go);
 	if (f->params.shared)
 		mem_shared_leave(f->params.shared, &f->taker);
 }

@@ -11,6 +11,7 @@
 
 #include <linux/pci_regs.h>
 
+#include "base/clock.h"
 #include "base/fd.h"
 #include "base/range.h"
 #include "tests/unit/process.h"
@@ -130,6 +131,43 @@ static void an_answer_that_comes_after_a_reset_gives_nothing(void **state)
 	assert_null(m->fake.machine.shared.first);
 }
 
+static void expire(struct share_card *c, struct loop_timer *t)
+{
+	if (!t->at)
+		return;
+	loop_timer_cancel(&c->fake->loop, t);
+	t->expired(t->arg);
+}
+
+/* Each answer in time, as seldom as may be. */
+static void who_lets_go_one_by_one_is_lost_in_the_end(void **state)
+{
+	struct share_rig *m = share_pair(state);
+	struct loop_timer *t = &m->b.dev.frontend.let_go;
+
+	for (uint64_t i = 0; i < 30; i++)
+		share_map(m, &m->a, i);
+	assert_int_equal(t->at, 0);
+	share_fall_silent_at(&m->b, VU_REM_MEM_REG);
+	guest_set_status(&m->a.guest, 0);
+	share_settle(&m->a);
+	scripted_daemon_give(&m->b.daemon);
+	m->b.daemon.silent = true;
+	share_settle(&m->b);
+	assert_true(m->a.dev.emptying);
+
+	/* Not yet. */
+	expire(&m->a, t);
+	assert_false(m->b.dev.lost);
+	assert_true(t->at > clock_ns());
+	for (struct mem_shared_region *r = m->fake.machine.shared.first; r; r = r->next)
+		r->withdrawn_at -= 2 * MS_TO_NS(VU_DEADLINE_MS);
+	expire(&m->a, t);
+	share_settle(&m->a);
+	assert_true(m->b.dev.lost);
+	assert_int_equal(guest_status(&m->a.guest), 0);
+}
+
 /*
  * Anything, in any order: two that share and one that takes, their daemons map, unmap, fall silent,
  * break the rules, end and come back, while the guest starts, resets and moves the devices. However
@@ -170,14 +208,6 @@ static void read_answers(struct share_card *c)
 	while (c->daemon.back.sock >= 0 &&
 	       recv(c->daemon.back.sock, scrap, sizeof(scrap), MSG_DONTWAIT) > 0)
 		;
-}
-
-static void expire(struct share_card *c, struct loop_timer *t)
-{
-	if (!t->at)
-		return;
-	loop_timer_cancel(&c->fake->loop, t);
-	t->expired(t->arg);
 }
 
 /* Whoever ended is followed, at any time. */
@@ -331,6 +361,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(who_is_lost_while_others_let_go_is_followed_by_the_next),
 		TEST(an_answer_that_comes_after_a_reset_gives_nothing),
+		TEST(who_lets_go_one_by_one_is_lost_in_the_end),
 		TEST(whatever_they_do_it_can_all_begin_anew),
 	};
 
