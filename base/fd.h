@@ -59,8 +59,8 @@ ssize_t fd_send(int sock, const void *buf, size_t len, const int *fds, size_t nf
 /*
  * One recvmsg. Received fds (close-on-exec) go to @ret_fds, which has room for FD_PASS_MAX, and
  * their number to *@ret_nfds; the caller owns them. Returns bytes, 0 at the end, or -errno; -EPROTO
- * when the peer attached more fds than fit, or than this process may still have: all are closed, and
- * the bytes are in @buf nevertheless.
+ * when the peer attached more fds than fit, or than this process may still have: all are closed,
+ * and the bytes are in @buf nevertheless.
  */
 ssize_t fd_recv(int sock, void *buf, size_t len, int *ret_fds, size_t *ret_nfds);
 

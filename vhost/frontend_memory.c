@@ -12,9 +12,10 @@
  * script of its own whenever no other runs: removals at once, additions only while rings run.
  * Removals always go first, so what is added never overlaps what the daemon still has. A region is
  * held from the moment it is sent until its removal is answered (without REPLY_ACK: until the
- * barrier at the script's end is), or the connection is lost: at the latest two deadlines after it was
- * withdrawn, since answers that are each just in time could hold up who waits for hours. RAM that is refused ends the
- * connection; anything else that is refused is an outcome, and is not offered again.
+ * barrier at the script's end is), or the connection is lost: at the latest two deadlines after it
+ * was withdrawn, since answers that are each just in time could hold up who waits for hours. RAM
+ * that is refused ends the connection; anything else that is refused is an outcome, and is not
+ * offered again.
  */
 #include <assert.h>
 #include <errno.h>
