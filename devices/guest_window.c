@@ -69,11 +69,23 @@ static void repair_run(void *arg)
 		log_warn("%s", e.msg);
 }
 
+static bool lacks_room(struct guest_window *w, enum window_room limit)
+{
+	if (window_room(&w->window) < limit)
+		return false;
+	if (misuse_first(&w->full))
+		log_warn("device %s: the file system of what is mapped has no room: a vCPU that needs "
+			 "more of it waits until there is; free space there", w->params.name);
+	return true;
+}
+
 static void look(void *arg)
 {
 	struct guest_window *w = arg;
 
 	repair_run(w);
+	/* What waits inside KVM_RUN nobody sees. */
+	lacks_room(w, WINDOW_LACKS);
 	if (w->window.count)
 		guest_window_mapped(w);
 }
@@ -144,6 +156,15 @@ int guest_windows_repair(struct machine *m, struct err *e)
 		sum += r;
 	}
 	return sum;
+}
+
+bool guest_windows_lack_room(struct machine *m)
+{
+	bool found = false;
+
+	for (struct guest_window *w = m->windows; w; w = w->next)
+		found |= lacks_room(w, WINDOW_FULL);
+	return found;
 }
 
 bool guest_windows_hold(struct machine *m, uint64_t gpa)

@@ -11,6 +11,9 @@
  * an access to a device, of an address that is memory. In each case the guest finds zeros there,
  * and the window's owner is told.
  *
+ * A hole of an object whose file system is full stops the guest by the same ways. Nothing is put in
+ * its place: the vCPU is to wait for room. Inside KVM_RUN it does by itself.
+ *
  * Under the device lock.
  */
 #ifndef DEVICES_GUEST_WINDOW_H
@@ -52,6 +55,7 @@ struct guest_window {
 	void *moved_arg;
 	struct misuse refused;		/* places that the machine did not take */
 	struct misuse repaired;		/* times that objects had shrunk under their mappings */
+	struct misuse full;		/* times that an object was found without room */
 };
 
 /* Set-up. Nowhere yet. @w must not move until guest_window_fini. 0 or -errno with @e. */
@@ -70,6 +74,12 @@ void guest_window_mapped(struct guest_window *w);
  * that shrank no longer have. How many mappings were cut short, or -errno with @e.
  */
 int guest_windows_repair(struct machine *m, struct err *e);
+
+/*
+ * Loop, after KVM_RUN failed with EFAULT and nothing was repaired: whether an object of @m's windows
+ * is on a full file system, so that the vCPU is to try again later.
+ */
+bool guest_windows_lack_room(struct machine *m);
 
 /*
  * In a vCPU's exit. Whether @gpa, which KVM says no memory slot could serve, is in a window: then

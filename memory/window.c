@@ -560,3 +560,39 @@ int window_repair(struct mem_window *w, struct err *e)
 	}
 	return found;
 }
+
+/* --- objects without room --- */
+
+/* What a file system says it has left is not to the block what it can give: others take it, and it
+ * needs some for itself. */
+#define ROOM_MIN MIB(1)
+
+static enum window_room room_of(const struct window_object *o)
+{
+	struct statfs f;
+	struct stat st;
+
+	/* Huge pages were reserved for the mapping. */
+	if (o->page != page_size() || fstat(o->fd, &st) < 0 || fstatfs(o->fd, &f) < 0)
+		return WINDOW_HAS_ROOM;
+	if (!o->rw && f.f_type != TMPFS_MAGIC) /* what the guest writes is not the object's */
+		return WINDOW_HAS_ROOM;
+	if (f.f_blocks == 0 || (uint64_t)f.f_bavail * (uint64_t)f.f_frsize >= ROOM_MIN)
+		return WINDOW_HAS_ROOM;
+	return st.st_blocks * 512 < st.st_size ? WINDOW_LACKS : WINDOW_FULL;
+}
+
+enum window_room window_room(const struct mem_window *w)
+{
+	enum window_room least = WINDOW_HAS_ROOM;
+
+	for (unsigned i = 0; i < BUCKETS && w->count && least != WINDOW_LACKS; i++) {
+		for (const struct window_object *o = w->objects[i]; o; o = o->next) {
+			enum window_room room = room_of(o);
+
+			if (room > least)
+				least = room;
+		}
+	}
+	return least;
+}

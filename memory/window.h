@@ -38,6 +38,12 @@
  * to everybody else. */
 enum { WINDOW_MAPPINGS_MAX = 16384, WINDOW_FDS_LEFT = 128 };
 
+enum window_room {
+	WINDOW_HAS_ROOM,
+	WINDOW_FULL,	/* a file system is full, whose objects have all their blocks */
+	WINDOW_LACKS,	/* a file system is full, and an object of its lacks blocks */
+};
+
 struct window_object;
 
 struct window_mapping {
@@ -117,5 +123,12 @@ int window_clear(struct mem_window *w, struct err *e);
  * mappings were cut short, or -errno with @e.
  */
 int window_repair(struct mem_window *w, struct err *e);
+
+/*
+ * Whether the objects' file systems could give the guest the pages it makes them need: by a store,
+ * or in a tmpfs by any access to a hole. (To one that copies on write, an object that has all its
+ * blocks is no better off.) A quota is not seen.
+ */
+enum window_room window_room(const struct mem_window *w);
 
 #endif

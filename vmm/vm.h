@@ -49,6 +49,7 @@ struct vm {
 	struct kvm kvm;
 	struct guest_mem mem;
 	struct starvation starvation;
+	struct loop_timer retry;	/* set while a vCPU waits for the host to have room */
 	struct machine machine;
 	struct pci_bus pci;
 	struct serial serial;

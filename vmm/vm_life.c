@@ -8,6 +8,7 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/fd.h"
 #include "base/log.h"
 #include "vmm/boot.h"
@@ -15,6 +16,9 @@
 
 /* Port 0x80: user space begins, as cloud-hypervisor's debug port numbers it. */
 enum { BOOT_MARK_INIT = 0x41 };
+
+/* Between two attempts of a vCPU to get a page that the host has no room for. */
+enum { RETRY_MS = 1000 };
 
 /* Under the lock, in any thread. The first reason to end is the one told. */
 static void decide(struct vm *vm, int exit_code)
@@ -68,6 +72,15 @@ static void on_sigbus(int sig)
 	_exit(VM_EXIT_MEMORY);
 }
 
+/* A reset resumes by itself. */
+static void try_again(void *arg)
+{
+	struct vm *vm = arg;
+
+	if (!vm->ended && !vm->reset_wanted)
+		vcpus_resume(&vm->vcpus);
+}
+
 int vm_life_init(struct vm *vm, struct err *e)
 {
 	static const int ours[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGTSTP };
@@ -92,6 +105,7 @@ int vm_life_init(struct vm *vm, struct err *e)
 	vm->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 	if (vm->signals < 0)
 		return err_sys(e, "signalfd");
+	vm->retry = (struct loop_timer){ .expired = try_again, .arg = vm };
 	vm->signal_watch = (struct loop_watch){ vm->signals, EPOLLIN, on_signal, vm };
 	return loop_watch(&vm->loop, &vm->signal_watch, e);
 }
@@ -221,7 +235,8 @@ static void reset(struct vm *vm)
 	device_is_reset(vm);
 }
 
-/* After KVM_RUN failed with EFAULT: -EAGAIN when the vCPU may try again, or as starvation_judge. */
+/* After KVM_RUN failed with EFAULT: -EAGAIN when the vCPU may try again, -EBUSY when it may later,
+ * or as starvation_judge. */
 static int judge_fault(struct vm *vm, struct vcpu *c, struct err *e)
 {
 	int r = guest_windows_repair(&vm->machine, e);
@@ -234,7 +249,8 @@ static int judge_fault(struct vm *vm, struct vcpu *c, struct err *e)
 		c->windows_changes = changes;
 		return -EAGAIN;
 	}
-	return starvation_judge(&vm->starvation, e);
+	r = starvation_judge(&vm->starvation, e);
+	return r == 0 && guest_windows_lack_room(&vm->machine) ? -EBUSY : r;
 }
 
 void vm_life_parked(void *arg)
@@ -254,6 +270,10 @@ void vm_life_parked(void *arg)
 			continue;
 		if (c->stop.kind == EXIT_FAULT)
 			r = judge_fault(vm, c, &e);
+		if (r == -EBUSY) {
+			loop_timer_set(&vm->loop, &vm->retry, clock_ns() + MS_TO_NS(RETRY_MS));
+			continue;
+		}
 		if (r != -EAGAIN) {
 			crash(vm, c, r, &e);
 			return;

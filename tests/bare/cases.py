@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """What cases of the bare guests need of the outside, and how they are to end. A case that is not named
 here is as its suite says: the guest returns from it, minivmm exits 0 and has nothing to say."""
+import atexit
 import dataclasses
 import os
 import pathlib
 import re
 import signal
+import subprocess
 import threading
 import time
 
@@ -15,6 +17,10 @@ SECONDS = 40            # a case takes a tenth of one; a loaded machine under sa
 
 class Failure(Exception):
     """Why a case is not ok; one sentence."""
+
+
+class Skip(Exception):
+    """Why a case cannot be run on this machine."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,6 +90,23 @@ def persistent(directory):
     with open(path, "wb") as file:
         file.truncate(2 << 20)
     return (f"--file={path}",)
+
+
+FULL = "full"       # the directory of a file system that has no room for what is in it
+
+
+def without_room(directory):
+    path = directory / FULL
+    path.mkdir()
+    got = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1M", FULL, path], capture_output=True, check=False)
+    if got.returncode:
+        raise Skip("no file system can be mounted here")
+    atexit.register(subprocess.run, ["umount", "-l", path], check=False, stderr=subprocess.DEVNULL)
+    return persistent(path)
+
+
+def make_room(run):
+    subprocess.run(["mount", "-o", "remount,size=16M", run.dir / FULL], check=True)
 
 
 DEADLINE = 10       # seconds minivmm gives a daemon (VU_DEADLINE_MS)
@@ -171,6 +194,7 @@ ORDERS = {
     "# freeze": lambda run: stop(run.daemons[0]),
     "# thaw": thaw,
     "# thaw later": lambda run: threading.Timer(0.5, thaw, [run]).start(),
+    "# make room later": lambda run: threading.Timer(2.5, make_room, [run]).start(),
     "# suspend": suspend,
     "# sleep": lambda run: time.sleep(DEADLINE + 1),
     "# kill": kill,
@@ -326,6 +350,9 @@ CASES = {
             "devices": (REGIONS, QEMUS), "on_line": obey,
             "complaints": (r"^minivmm: device blk1 .*: connection closed", r"^qemu-storage-daemon: .*[Ii]nvalid address")},
         "persistent_memory_refuses_it": {"complaints": (IN_A_WINDOW.format("pmem"),)},
+        "persistent_memory_waits_for_room": {
+            "devices": (REGIONS, BLK, dataclasses.replace(PMEM, prepare=without_room), RNG), "on_line": obey,
+            "complaints": (r"^minivmm: warning: device pmem2: the file system of what is mapped has no room",)},
         "the_one_that_mapped_it_refuses_it": {
             "complaints": (IN_A_WINDOW.replace("minivmm-backend", "shmem_daemon").format("shmem"),)},
     },

@@ -22,7 +22,7 @@ import tempfile
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
-from cases import QEMUS_DISK, SHMEM, Failure, case_of      # noqa: E402 pylint: disable=wrong-import-position
+from cases import QEMUS_DISK, SHMEM, Failure, Skip, case_of      # noqa: E402 pylint: disable=wrong-import-position
 
 SKIPPED = 77
 
@@ -176,6 +176,8 @@ def run_case(number, guest, tools, suite, name):
     with Run(guest, *tools, name, case_of(suite, name)) as run:
         try:
             run.judge(run.boot())
+        except Skip as skip:
+            print(f"ok {number} - {name} # SKIP {skip}", flush=True)
         except Failure as failure:
             tell(str(failure))
             tell(run.text)

@@ -134,6 +134,27 @@ static void persistent_memory_refuses_it(void)
 	CHECK_EQ(*(volatile uint32_t *)&answer, 0);
 }
 
+/* A file of holes on a file system that has no room for half of it. Interrupts are off: KVM tells
+ * of such a page, and does not wait for it by itself. */
+static void persistent_memory_waits_for_room(void)
+{
+	enum { SIZE = 0x200000 };
+	struct shmem p;
+	uint64_t at;
+
+	shmem_find(&dev);
+	p = (struct shmem){ .mmio = dev.mmio };
+	p.virtio = shmem_neighbour(&dev, PMEM, VIRTIO_PMEM);
+	shmem_locate(&p);
+	virtio_bring_up(&p.virtio);
+	at = shmem_at(&p, 0, 0);
+	test_note("make room later");
+	for (uint64_t off = 0; off < SIZE; off += SHMEM_PAGE)
+		write64(at + off, off + 1);
+	for (uint64_t off = 0; off < SIZE; off += SHMEM_PAGE)
+		CHECK_EQ(read64(at + off), off + 1);
+}
+
 /* A daemon does not know its own windows either. */
 static void the_one_that_mapped_it_refuses_it(void)
 {
@@ -153,6 +174,7 @@ const struct test_case test_cases[] = {
 	SHMEM_CASES(the_disk_refuses_it),
 	CASE(a_disk_of_qemus_refuses_it),
 	SHMEM_CASES(persistent_memory_refuses_it),
+	SHMEM_CASES(persistent_memory_waits_for_room),
 	SHMEM_CASES(the_one_that_mapped_it_refuses_it),
 	{ NULL, NULL },
 };

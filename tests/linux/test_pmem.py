@@ -7,11 +7,12 @@ import pathlib
 import re
 import signal
 import subprocess
+import time
 
 import guest
 import hostile_daemon
 from guest import FAILED, LINE, UP
-from harness import test
+from harness import Skip, test
 
 KERNEL = "tiny-acpi"
 NEEDS = guest.needs_of(KERNEL)
@@ -197,3 +198,44 @@ def two_guests_have_one_copy_of_an_image(t):
     for vm in vms:
         vm.process.signal(signal.SIGTERM)
         vm.process.wait(30)
+
+
+@contextlib.contextmanager
+def small_file_system(t, size):
+    """A file system of so many bytes, in the lab; the directory."""
+    if not os.environ.get("MINIVMM_IN_LAB"):
+        raise Skip("cannot mount a file system of its own", machine=True)
+    path = t.dir / "small"
+    path.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "small", path], check=True)
+    try:
+        yield path
+    finally:
+        subprocess.run(["umount", "-l", path], check=False)
+
+
+@test(tags=[*TAGS, "hostile"], needs=NEEDS, timeout=200,
+      cases={"room": {"end": "room"}, "2cpus.room": {"end": "room", "cpus": 2},
+             "SIGTERM": {"end": "SIGTERM"}})
+def waits_for_room(t, end, cpus=1):
+    """A file with holes on a full file system: a store into one waits, alone, and is done when there is room."""
+    with small_file_system(t, 4 << 20) as small:
+        image = small / "sparse.img"
+        image.touch()
+        os.truncate(image, 8 << 20)
+        vm = guest.Guest(t, kernel=KERNEL, cpus=cpus,
+                         verbs=f"verify wipe={WINDOW},8M write=4M sync poweroff")
+        vm.command += ["--vhost-user", f"pmem,socket={guest.pmem_daemon(t, image)}"]
+        vmm = vm.start()
+        vmm.expect("device pmem1: the file system of what is mapped has no room", guest.SECONDS)
+        time.sleep(5)
+        assert vmm.poll() is None and "wipe: " not in vmm.text, "the guest stored what had no place, or has ended"
+        if end == "SIGTERM":
+            vmm.signal(signal.SIGTERM)
+            assert vmm.wait(20) == 143
+            return
+        subprocess.run(["mount", "-o", f"remount,size={16 << 20}", small], check=True)
+        ended = vm.wait()
+        guest.check_booted(t, ended)
+        assert ended.console.count("has no room") == 1
+        assert image.stat().st_blocks * 512 == 8 << 20, "not all that the guest stored is there"
