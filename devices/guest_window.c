@@ -2,10 +2,14 @@
 #include "devices/guest_window.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/clock.h"
+#include "base/fd.h"
+#include "base/range.h"
 
 static int set_slot(const struct guest_window *w, uint64_t gpa, uint64_t size)
 {
@@ -101,11 +105,15 @@ int guest_window_init(struct guest_window *w, struct machine *m,
 	r = window_init(&w->window, p->size, p->idle_max, &m->areas, e);
 	if (r)
 		return err_prefix(e, r, "device %s: ", p->name);
+	if (pipe2(w->pipe, O_CLOEXEC | O_NONBLOCK) < 0) {
+		r = err_sys(e, "device %s: a pipe", p->name);
+		window_fini(&w->window);
+		return r;
+	}
 	w->window.slot = (unsigned)slot;
 	w->window.gpa = GUEST_WINDOW_NOWHERE;
 	w->machine = m;
 	w->move = (struct loop_job){ .run = move_run, .arg = w };
-	w->shrunk = (struct loop_job){ .run = repair_run, .arg = w };
 	w->look = (struct loop_timer){ .expired = look, .arg = w };
 	w->next = m->windows;
 	m->windows = w;
@@ -122,11 +130,12 @@ void guest_window_fini(struct guest_window *w)
 		;
 	*p = w->next;
 	loop_cancel(w->machine->loop, &w->move);
-	loop_cancel(w->machine->loop, &w->shrunk);
 	loop_timer_cancel(w->machine->loop, &w->look);
 	w->wanted = GUEST_WINDOW_NOWHERE;
 	move_run(w);
 	window_fini(&w->window);
+	fd_close(&w->pipe[0]);
+	fd_close(&w->pipe[1]);
 	w->machine = NULL;
 }
 
@@ -167,16 +176,91 @@ bool guest_windows_lack_room(struct machine *m)
 	return found;
 }
 
-bool guest_windows_hold(struct machine *m, uint64_t gpa)
+/* --- accesses that KVM cannot do --- */
+
+static struct guest_window *find_window(const struct machine *m, uint64_t gpa)
 {
-	for (struct guest_window *w = m->windows; w; w = w->next) {
-		if (w->window.gpa == GUEST_WINDOW_NOWHERE || gpa < w->window.gpa ||
-		    gpa - w->window.gpa >= w->window.size)
-			continue;
-		machine_run_in_loop(m, &w->shrunk);
+	struct guest_window *w = m->windows;
+
+	while (w && (w->window.gpa == GUEST_WINDOW_NOWHERE || gpa < w->window.gpa ||
+		     gpa - w->window.gpa >= w->window.size))
+		w = w->next;
+	return w;
+}
+
+/* Whether all of it was there. */
+static bool touch(const struct guest_window *w, struct guest_access *a)
+{
+	uint8_t *at = w->window.host + (a->gpa - w->window.gpa), rest[sizeof(uint64_t)];
+
+	if (write(w->pipe[1], a->is_write ? a->data : at, a->len) == (ssize_t)a->len &&
+	    read(w->pipe[0], a->is_write ? at : a->data, a->len) == (ssize_t)a->len)
 		return true;
-	}
+	/* What could not be stored is still in the pipe, or a part of it. */
+	while (read(w->pipe[0], rest, sizeof(rest)) > 0)
+		;
 	return false;
+}
+
+static void access_run(void *arg)
+{
+	struct guest_access *a = arg;
+	struct guest_window *w = find_window(a->machine, a->gpa);
+
+	if (!a->pending)
+		return;
+	if (w)
+		repair_run(w);
+	if (w && !touch(w, a)) {
+		if (lacks_room(w, WINDOW_FULL)) {
+			loop_timer_set(a->machine->loop, &a->retry,
+				       clock_ns() + MS_TO_NS(GUEST_WINDOW_LOOK_MS));
+			return;
+		}
+		if (misuse_first(&w->lost))
+			log_warn("device %s: the host does not give a page of what is mapped: the guest "
+				 "reads zeros there, and what it stores is lost", w->params.name);
+	}
+	a->pending = false;
+	machine_wake(a->machine);
+}
+
+static bool is_done(void *arg)
+{
+	return !((struct guest_access *)arg)->pending;
+}
+
+bool guest_windows_access(struct machine *m, struct guest_access *a, uint64_t gpa, uint8_t *data,
+			  unsigned len, bool is_write)
+{
+	const struct guest_window *w = find_window(m, gpa);
+
+	if (!w)
+		return false;
+	if (!is_write)
+		memset(data, 0, len);
+	/* A pause interrupted it, and KVM has come to the second half of one instruction's access;
+	 * or it is not all in the window. */
+	if (a->pending || len == 0 || len > sizeof(uint64_t) ||
+	    !range_ok(gpa - w->window.gpa, len, w->window.size))
+		return true;
+	*a = (struct guest_access){
+		.machine = m, .gpa = gpa, .data = data, .len = len, .is_write = is_write,
+		.pending = true, .job = { .run = access_run, .arg = a },
+		.retry = { .expired = access_run, .arg = a },
+	};
+	machine_run_in_loop(m, &a->job);
+	machine_wait_until(m, is_done, a);
+	return true;
+}
+
+void guest_access_drop(struct guest_access *a)
+{
+	if (!a->pending)
+		return;
+	a->pending = false;
+	loop_cancel(a->machine->loop, &a->job);
+	loop_timer_cancel(a->machine->loop, &a->retry);
 }
 
 uint64_t guest_windows_changes(const struct machine *m)

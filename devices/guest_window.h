@@ -8,7 +8,8 @@
  * vCPU cannot be interrupted. Elsewhere KVM has the page fetched in the background (asynchronous
  * page fault), which fails, and tries again for ever inside KVM_RUN. So while something is mapped
  * the objects' sizes are also looked at by the clock. And an instruction that KVM emulates exits as
- * an access to a device, of an address that is memory. In each case the guest finds zeros there,
+ * an access to a device, of an address that is memory: the loop does it then, through a pipe, since
+ * a page that is missing is an error for a system call. In each case the guest finds zeros there,
  * and the window's owner is told.
  *
  * A hole of an object whose file system is full stops the guest by the same ways. Nothing is put in
@@ -48,13 +49,14 @@ struct guest_window {
 	struct machine *machine;	/* NULL: not initialised */
 	uint64_t wanted;		/* where it is to be, or GUEST_WINDOW_NOWHERE */
 	struct loop_job move;
-	struct loop_job shrunk;		/* looks at once: a vCPU met what is not there */
+	int pipe[2];			/* through it this process touches a page that may be missing */
 	struct loop_timer look;		/* at the sizes of what is mapped; set while something is */
 	struct guest_window *next;	/* the machine's list */
 	void (*moved)(void *arg);	/* loop, after each change of window.gpa; may be NULL */
 	void *moved_arg;
 	struct misuse refused;		/* places that the machine did not take */
 	struct misuse repaired;		/* times that objects had shrunk under their mappings */
+	struct misuse lost;		/* accesses that could not be done */
 	struct misuse full;		/* times that an object was found without room */
 };
 
@@ -81,12 +83,28 @@ int guest_windows_repair(struct machine *m, struct err *e);
  */
 bool guest_windows_lack_room(struct machine *m);
 
+/* An access of a vCPU to a window that KVM cannot do. Zeroed at first. */
+struct guest_access {
+	struct machine *machine;
+	uint64_t gpa;
+	uint8_t *data;			/* borrowed: the vCPU's */
+	unsigned len;			/* 1 to 8 */
+	bool is_write;
+	bool pending;
+	struct loop_job job;
+	struct loop_timer retry;
+};
+
 /*
- * In a vCPU's exit. Whether @gpa, which KVM says no memory slot could serve, is in a window: then
- * its object has shrunk, and that is repaired before the exit ends. This one access reads zeros,
- * and what it writes is lost.
+ * In a vCPU's exit. Whether @gpa, which KVM says no memory slot could serve, is in a window. Then
+ * the access is done before the exit ends, in the loop, which repairs first what has shrunk, and
+ * waits for room where there is none. @data is zeros when the page is not to be had nevertheless,
+ * or the wait ends by a reset. @a and @data must outlive the exit.
  */
-bool guest_windows_hold(struct machine *m, uint64_t gpa);
+bool guest_windows_access(struct machine *m, struct guest_access *a, uint64_t gpa, uint8_t *data,
+			  unsigned len, bool is_write);
+/* Loop: the machine is reset. @a is not done any more. */
+void guest_access_drop(struct guest_access *a);
 
 /*
  * Loop. A number that is another one whenever something was mapped, taken away or cut short. What a

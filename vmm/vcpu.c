@@ -13,7 +13,6 @@
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/log.h"
-#include "devices/guest_window.h"
 #include "minivmm_config.h"
 
 enum { KICK_SIGNAL = SIGUSR1, STACK_SIZE = 128 * 1024 };
@@ -150,12 +149,12 @@ static void mmio(struct vcpu *c)
 {
 	struct kvm_run *run = c->run;
 	struct bus *b = &c->all->machine->mmio;
-	bool hole = guest_windows_hold(c->all->machine, run->mmio.phys_addr);
 	uint64_t value = 0;
 
-	if (hole) {
-		memset(run->mmio.data, 0, sizeof(run->mmio.data));
-	} else if (run->mmio.is_write) {
+	if (guest_windows_access(c->all->machine, &c->access, run->mmio.phys_addr, run->mmio.data,
+				 run->mmio.len, run->mmio.is_write))
+		return;
+	if (run->mmio.is_write) {
 		memcpy(&value, run->mmio.data, run->mmio.len);
 		bus_write(b, run->mmio.phys_addr, run->mmio.len, value);
 	} else {

@@ -21,6 +21,7 @@
 
 #include "base/err.h"
 #include "base/seccomp.h"
+#include "devices/guest_window.h"
 #include "devices/machine.h"
 #include "vmm/kvm.h"
 
@@ -52,6 +53,7 @@ struct vcpu {
 	struct vcpus *all;
 	uint64_t exits[EXIT_KINDS];
 	struct vcpu_stop stop;
+	struct guest_access access;
 	uint64_t windows_changes;	/* vm_life.c's: guest_windows_changes at its last fault */
 	/* Its place in the loop's queue while an exit waits; see vcpu.c. */
 	struct loop_job fence;

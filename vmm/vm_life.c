@@ -230,6 +230,8 @@ static void reset(struct vm *vm)
 	/* One more, so that a device that is done at once does not restart before the last was
 	 * asked. */
 	vm->devices_resetting = vm->n_devices + 1;
+	for (unsigned i = 0; i < vm->vcpus.count; i++)
+		guest_access_drop(&vm->vcpus.vcpu[i].access);
 	for (unsigned i = 0; i < vm->n_devices; i++)
 		vhost_user_device_reset(&vm->devices[i], device_is_reset, vm);
 	device_is_reset(vm);
