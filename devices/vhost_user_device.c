@@ -86,6 +86,8 @@ static void stop_complete(struct vhost_user_device *dev)
 
 static void stop_step(struct vhost_user_device *dev)
 {
+	/* Another vCPU may wait for a start which that ends. */
+	machine_wake(dev->machine);
 	switch (dev->run) {
 	case VHOST_USER_IDLE:
 		stop_complete(dev);

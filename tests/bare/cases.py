@@ -226,10 +226,12 @@ QEMUS_DISK = "block"    # another name of blk: its daemon is qemu-storage-daemon
 BY_MMIO = "_by_mmio"
 REGIONS = Device(SHMEM, no_files, ",virtio-id=63")
 PMEM = Device("pmem", persistent)
+PMEM_WITHOUT_ROOM = Device("pmem", without_room)
 QEMUS = Device(QEMUS_DISK, qemus_disk)
 # Four regions are more than PCI's configuration space has room for.
 MORE_REGIONS = dataclasses.replace(REGIONS, prepare=lambda _: ("--many",))
 
+NO_ROOM = r"^minivmm: warning: device pmem2: the file system of what is mapped has no room"
 REFUSED = r"^minivmm: warning: generic0 .*: refused a request of the daemon: "
 
 SUITES = {
@@ -244,6 +246,7 @@ SUITES = {
     "shmem": Case(devices=(REGIONS,), cpus=2, on_line=obey),
     "shmem_refusals": Case(devices=(REGIONS,), cpus=2, complaints=(REFUSED,)),
     "shmem_rings": Case(devices=(REGIONS, BLK, PMEM, RNG)),
+    "shmem_hostile": Case(devices=(REGIONS, BLK, PMEM, RNG), cpus=4, on_line=obey),
     "shmem_swaps": Case(devices=(REGIONS,), cpus=4, on_line=obey, seconds=200),
 }
 
@@ -341,6 +344,14 @@ CASES = {
         "the_daemon_is_killed_beneath_a_processor": {
             "complaints": (r"^minivmm: device generic0 .*: connection closed",)},
     },
+    "shmem_hostile": {
+        **{f"processors_start_and_reset_it{when}": {"complaints": (IGNORED[0].replace("rng", "generic"),)}
+           for when in ("", "_while_the_daemon_sleeps")},
+        "a_bar_is_put_everywhere": {"complaints": (r"^minivmm: warning: pmem2: the guest put BAR 2 at .* taken",)},
+        "its_rings_are_in_it": {"complaints": (r"^minivmm: warning: device generic0: .* not in RAM: ",)},
+        "a_reset_of_the_machine_ends_a_wait_for_room": {
+            "devices": (REGIONS, BLK, PMEM_WITHOUT_ROOM, RNG), "complaints": (NO_ROOM,)},
+    },
     "shmem_rings": {
         "the_entropy_source_refuses_it": {"complaints": (IN_A_WINDOW.format("rng"), BROKEN_RING[0])},
         "the_disk_refuses_it": {
@@ -351,8 +362,7 @@ CASES = {
             "complaints": (r"^minivmm: device blk1 .*: connection closed", r"^qemu-storage-daemon: .*[Ii]nvalid address")},
         "persistent_memory_refuses_it": {"complaints": (IN_A_WINDOW.format("pmem"),)},
         "persistent_memory_waits_for_room": {
-            "devices": (REGIONS, BLK, dataclasses.replace(PMEM, prepare=without_room), RNG), "on_line": obey,
-            "complaints": (r"^minivmm: warning: device pmem2: the file system of what is mapped has no room",)},
+            "devices": (REGIONS, BLK, PMEM_WITHOUT_ROOM, RNG), "on_line": obey, "complaints": (NO_ROOM,)},
         "the_one_that_mapped_it_refuses_it": {
             "complaints": (IN_A_WINDOW.replace("minivmm-backend", "shmem_daemon").format("shmem"),)},
     },
