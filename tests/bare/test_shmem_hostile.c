@@ -309,7 +309,7 @@ static void its_interrupts_go_into_it(void)
 	CHECK_EQ(irq_counts[IRQ_FIRST], 0);
 }
 
-/* The first time this processor waits in a hole for which there is no room, another resets the machine. */
+/* When a processor waits in a hole for which there is no room, another resets the machine. */
 static volatile uint64_t hole;
 
 static void store_into_hole(unsigned id)

@@ -320,7 +320,8 @@ static void an_object_that_shrinks_is_noticed_by_the_clock(void **state)
 static void access_page(struct fixture *f, struct guest_access *a, unsigned page, uint8_t *word,
 			bool is_write)
 {
-	uint64_t gpa = WINDOW_AT + (uint64_t)(at(f, REGION_B, page * PAGE) - f->shmem.window.window.host);
+	const uint8_t *host = f->shmem.window.window.host;
+	uint64_t gpa = WINDOW_AT + (uint64_t)(at(f, REGION_B, page * PAGE) - host);
 
 	f->fake.until = NULL;
 	assert_true(guest_windows_access(&f->fake.machine, a, gpa, word, 8, is_write));
@@ -329,8 +330,8 @@ static void access_page(struct fixture *f, struct guest_access *a, unsigned page
 	assert_true(f->fake.until(f->fake.until_arg));
 }
 
-/* Nor with one: where KVM emulates the access, that is an exit to a device. Done by this process, it
- * is no SIGBUS, and meets the zeros that took the page's place. */
+/* Nor with one: where KVM emulates the access, that is an exit to a device. Done by this process,
+ * it is no SIGBUS, and meets the zeros that took the page's place. */
 static void an_object_that_shrinks_is_noticed_by_an_access(void **state)
 {
 	struct fixture *f = *state;
