@@ -49,7 +49,7 @@ struct guest_window {
 	struct machine *machine;	/* NULL: not initialised */
 	uint64_t wanted;		/* where it is to be, or GUEST_WINDOW_NOWHERE */
 	struct loop_job move;
-	int pipe[2];			/* through it this process touches a page that may be missing */
+	int pipe[2];			/* this process touches what may be missing through it */
 	struct loop_timer look;		/* at the sizes of what is mapped; set while something is */
 	struct guest_window *next;	/* the machine's list */
 	void (*moved)(void *arg);	/* loop, after each change of window.gpa; may be NULL */
@@ -78,8 +78,8 @@ void guest_window_mapped(struct guest_window *w);
 int guest_windows_repair(struct machine *m, struct err *e);
 
 /*
- * Loop, after KVM_RUN failed with EFAULT and nothing was repaired: whether an object of @m's windows
- * is on a full file system, so that the vCPU is to try again later.
+ * Loop, after KVM_RUN failed with EFAULT and nothing was repaired: whether an object of @m's
+ * windows is on a full file system, so that the vCPU is to try again later.
  */
 bool guest_windows_lack_room(struct machine *m);
 

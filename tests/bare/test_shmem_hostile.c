@@ -54,7 +54,8 @@ static void wait_for_all(void)
 static void a_bar_is_put_everywhere(void)
 {
 	const uint64_t places[] = {
-		0, 0x400000, 0xc00000, PCI_ECAM, 0xfec00000, 0xfee00000, 0xffe00000, UINT64_C(0x1fffe00000),
+		0, 0x400000, 0xc00000, PCI_ECAM, 0xfec00000, 0xfee00000, 0xffe00000,
+		UINT64_C(0x1fffe00000),
 		UINT64_C(1) << 38, UINT64_C(1) << 39, UINT64_C(1) << 40, UINT64_C(1) << 46,
 		UINT64_C(1) << 47, UINT64_C(1) << 51, UINT64_C(1) << 52, UINT64_C(1) << 62,
 		UINT64_C(1) << 63, UINT64_C(0x7fffffffffe00000), UINT64_C(0xffffffffffe00000),
@@ -90,7 +91,7 @@ static void a_bar_is_put_everywhere(void)
 	check_it_works();
 }
 
-/* Its own processor each: a window that comes and goes, one that moves, and stores all the while. */
+/* A processor each: a window that comes and goes, one that moves, and stores all the while. */
 static void flap(unsigned id)
 {
 	uint64_t at = shmem_bar(&dev), command = pci_ecam(dev.virtio.slot, PCI_COMMAND);
