@@ -18,7 +18,7 @@
 /* Areas: so many unless what it may cost asks for more. */
 enum { PIECES = 1024, PIECES_MAX = 8192 };
 
-/* Leaves most of what the window may cost to read-only mappings, as long as that takes few areas. */
+/* Leaves most of what the window may cost to read-only mappings, if that takes few areas. */
 static uint64_t choose_piece(uint64_t size, uint64_t most)
 {
 	uint64_t piece = PIECE, page = (uint64_t)sysconf(_SC_PAGESIZE);

@@ -6,7 +6,8 @@
  *     small window   |           private zero pages             |  costs as much as it is
  *     large window   | piece | piece | piece | ... | piece |       costs one piece
  *
- * Each piece is the same object, of 64 MiB unless that is too much: what the guest writes into one it reads in all.
+ * Each piece is the same object, of 64 MiB unless that is too much: what the guest writes into one
+ * it reads in all.
  *
  * Its areas are made elsewhere and moved over the window, since an mmap(MAP_FIXED) that fails has
  * unmapped its target already.

@@ -53,8 +53,8 @@ static void the_entropy_source_refuses_it(void)
 	rng_check_works(&v);
 }
 
-/* Programs can bring that about (O_DIRECT), so of a disk the request alone fails: as long as there is
- * a place to say so. */
+/* Programs can bring that about (O_DIRECT), so of a disk the request alone fails: as long as there
+ * is a place to say so. */
 static void the_disk_refuses_it(void)
 {
 	static const struct {

@@ -118,7 +118,8 @@ static void model_check(const struct model *m, const struct mem_window *w)
 /* @w is ended. */
 static void run_model(struct mem_window w)
 {
-	struct model m = { .pages = w.size / PAGE, .words = calloc(w.size / PAGE, sizeof(uint32_t)) };
+	struct model m = { .pages = w.size / PAGE,
+			   .words = calloc(w.size / PAGE, sizeof(uint32_t)) };
 	uint32_t seed = 0x5eed1234;
 	int fds[OBJECTS];
 	struct err e;

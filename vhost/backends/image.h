@@ -14,8 +14,9 @@
 enum image_use {
 	IMAGE_SERVED,	/* by requests: a file or a block device */
 	/*
-	 * By front ends that have it mapped: a file. They have the fd, and so the lock, too, as long
-	 * as their guest may write it: one whose daemon has just ended is waited for, 3 seconds.
+	 * By front ends that have it mapped: a file. They have the fd, and so the lock, too, as
+	 * long as their guest may write it: one whose daemon has just ended is waited for, 3
+	 * seconds.
 	 */
 	IMAGE_MAPPED,
 };
