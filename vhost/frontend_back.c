@@ -148,11 +148,12 @@ static void serve_message(struct vu_frontend *f, struct vu_msg *m)
 		f->back_waits = true;
 		return;
 	}
-	vu_msg_close_fds(m);
 	if (r < 0 && misuse_first(&f->back_misuse))
 		log_warn("%s (socket %s): refused a request of the daemon: %s", f->params.name,
 			 f->params.socket, e.msg);
 	r = wants_answer(f, &m->header) ? answer(f, &m->header, r < 0) : 0;
+	/* After the answer, for which the daemon waits. */
+	vu_msg_close_fds(m);
 	if (r < 0)
 		answer_failed(f, strerror(-r));
 	else
