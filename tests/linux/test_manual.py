@@ -56,8 +56,9 @@ def set_up(t, words):
             t.own_backend("rng", socket=t.dir / name)
         else:
             disk = t.dir / f"{name}.img"
-            disk.write_bytes(bytes(1 << 20))
-            t.own_backend("blk", f"--blk-file={disk}", "--queues=4", socket=t.dir / name)
+            disk.write_bytes(bytes(2 << 20))
+            kind, more = ("pmem", []) if name.startswith("pmem") else ("blk", ["--queues=4"])
+            t.own_backend(kind, f"--file={disk}", *more, socket=t.dir / name)
 
 
 def run_minivmm(t, words):
