@@ -45,3 +45,10 @@ int err_prefix(struct err *e, int code, const char *fmt, ...)
 	snprintf(e->msg + len, sizeof(e->msg) - len, "%s", tail);
 	return code;
 }
+
+void err_list_add(char *buf, size_t size, const char *name)
+{
+	size_t len = strlen(buf);
+
+	snprintf(buf + len, size - len, "%s%s", len ? ", " : "", name);
+}

@@ -10,6 +10,7 @@
 #define BASE_ERR_H
 
 #include <stdarg.h>
+#include <stddef.h>
 
 struct err {
 	char msg[512];		/* one sentence, no newline; empty while nothing failed */
@@ -25,5 +26,9 @@ int err_sys(struct err *e, const char *fmt, ...) __attribute__((format(printf, 2
 /* Puts what the caller knows in front of the sentence ("disk blk0: ...") and returns @code. */
 int err_prefix(struct err *e, int code, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
+
+/* For a sentence that lists names: adds @name to the list ("a, b") in @buf, a string, which is cut
+ * off where its @size bytes end. */
+void err_list_add(char *buf, size_t size, const char *name);
 
 #endif

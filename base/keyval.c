@@ -117,13 +117,11 @@ static int set_enum(const char *what, const char *value, const struct keyval *k,
 	char known[256] = "";
 
 	for (int i = 0; k->words[i]; i++) {
-		size_t at = strlen(known);
-
 		if (!strcmp(k->words[i], value)) {
 			*field = i;
 			return 0;
 		}
-		snprintf(known + at, sizeof(known) - at, "%s%s", i ? ", " : "", k->words[i]);
+		err_list_add(known, sizeof(known), k->words[i]);
 	}
 	return err_set(e, -EINVAL, "%s: %s is none of %s", what, value, known);
 }
@@ -190,12 +188,9 @@ static int parse_item(const char *option, char *item, const char *bare_key,
 		value = item;
 	}
 	for (const struct keyval *k = table; k->key; k++) {
-		size_t at = strlen(known);
-
 		if (strcmp(k->key, key)) {
 			if (k->type != KEYVAL_REFUSED)
-				snprintf(known + at, sizeof(known) - at, "%s%s", at ? ", " : "",
-					 k->key);
+				err_list_add(known, sizeof(known), k->key);
 			continue;
 		}
 		if (!value && k->type != KEYVAL_BOOL && k->type != KEYVAL_REFUSED)

@@ -2,7 +2,6 @@
 #include "devices/device_types.h"
 
 #include <stddef.h>
-#include <stdio.h>
 #include <string.h>
 
 #include <linux/virtio_blk.h>
@@ -10,6 +9,7 @@
 #include <linux/virtio_pmem.h>
 #include <linux/virtio_ring.h>
 
+#include "base/err.h"
 #include "base/range.h"
 #include "vhost/proto.h"
 
@@ -115,11 +115,9 @@ const struct vu_device_type *vu_device_type_of_id(uint64_t id)
 
 const char *vu_device_type_list(char *buf, size_t size)
 {
-	size_t at = 0;
-
 	buf[0] = '\0';
-	for (const struct vu_device_type *t = vu_device_types; t->name && at < size; t++)
-		at += (size_t)snprintf(buf + at, size - at, "%s%s", at ? ", " : "", t->name);
+	for (const struct vu_device_type *t = vu_device_types; t->name; t++)
+		err_list_add(buf, size, t->name);
 	return buf;
 }
 

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* From the first message to READY ("Communication", and the order daemons are used to). */
 #include <errno.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "base/range.h"
@@ -10,13 +9,10 @@
 /* "MQ, CONFIG" for a mask; returns @buf. */
 static const char *feature_names(uint64_t mask, char buf[VU_NAMES])
 {
-	size_t at = 0;
-
 	buf[0] = '\0';
-	for (unsigned i = 0; i < VU_PF_END && at < VU_NAMES; i++)
+	for (unsigned i = 0; i < VU_PF_END; i++)
 		if (mask & BIT64(i))
-			at += (size_t)snprintf(buf + at, VU_NAMES - at, "%s%s", at ? ", " : "",
-					       vu_features[i].name);
+			err_list_add(buf, VU_NAMES, vu_features[i].name);
 	return buf;
 }
 

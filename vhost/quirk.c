@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "vhost/quirk.h"
 
-#include <stdio.h>
 #include <string.h>
 
+#include "base/err.h"
 #include "base/range.h"
 
 const struct vu_quirk vu_quirks[] = {
@@ -23,11 +23,9 @@ const struct vu_quirk *vu_quirk_named(const char *name)
 
 const char *vu_quirk_list(char *buf, size_t size)
 {
-	size_t at = 0;
-
 	buf[0] = '\0';
-	for (const struct vu_quirk *q = vu_quirks; q->name && at < size; q++)
-		at += (size_t)snprintf(buf + at, size - at, "%s%s", at ? ", " : "", q->name);
+	for (const struct vu_quirk *q = vu_quirks; q->name; q++)
+		err_list_add(buf, size, q->name);
 	return buf;
 }
 

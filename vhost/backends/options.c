@@ -87,14 +87,15 @@ const char *option_type_name(int type)
 /* "blk, pmem: " in @buf; empty for what every type has. */
 static void only_for(unsigned mask, char buf[64])
 {
-	size_t at = 0;
+	size_t len;
 
 	buf[0] = '\0';
 	for (unsigned i = 0; i < OPTION_TYPES && !(mask & ANY_TYPE); i++)
 		if (mask & 1u << i)
-			at += (size_t)snprintf(buf + at, 64 - at, "%s%s", at ? ", " : "", types[i].name);
-	if (at)
-		snprintf(buf + at, 64 - at, ": ");
+			err_list_add(buf, 64, types[i].name);
+	len = strlen(buf);
+	if (len)
+		snprintf(buf + len, 64 - len, ": ");
 }
 
 static void help_keys(FILE *out, int type)
