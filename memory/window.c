@@ -2,38 +2,19 @@
 #include "memory/window.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
-#include <linux/magic.h>
 #include <search.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
-#include <sys/vfs.h>
 #include <unistd.h>
 
-#include "base/fd.h"
 #include "base/keyval.h"
 #include "base/range.h"
-#include "memory/hugetlb.h"
-
-enum { BUCKETS = 256 };
 
 /* It splits what is beneath, and is two itself when its object shrinks. */
 enum { AREAS_PER_MAPPING = 3 };
-
-struct window_object {
-	dev_t dev;
-	ino_t ino;
-	int fd;			/* owned; for fstat, and for others to map */
-	bool rw;		/* fd can be written */
-	uint64_t page;		/* the size of its pages */
-	uint64_t size;		/* no mapping has more than this of it, nor has it less unnoticed */
-	struct window_mapping *mappings;
-	struct window_object *next;
-};
 
 static uint64_t page_size(void)
 {
@@ -57,6 +38,20 @@ static uint64_t idle_of(const struct mem_window *w, uint64_t len)
 	return w->filler.fd < 0 ? 0 : len;
 }
 
+/* Private zeros over [offset, offset + len), for which @cost was taken: it is given back, or is in
+ * @part of idle. 0 or -errno. */
+static int put_zeros(struct mem_window *w, uint64_t offset, uint64_t len, uint64_t cost,
+		     uint64_t *part)
+{
+	int r = filler_zeros(w->host + offset, len);
+
+	if (r)
+		w->idle -= cost;
+	else
+		*part += cost;
+	return r;
+}
+
 /* Puts filler over [offset, offset + len), whatever is there. 0 or -errno. */
 static int cover(struct mem_window *w, uint64_t offset, uint64_t len)
 {
@@ -66,97 +61,7 @@ static int cover(struct mem_window *w, uint64_t offset, uint64_t len)
 	if (r == 0 || !idle_take(w, cost))
 		return r;
 	/* The process may have no areas left, which filler needs. */
-	r = filler_zeros(w->host + offset, len);
-	if (r)
-		w->idle -= cost;
-	else
-		w->loose += cost;
-	return r;
-}
-
-/* --- objects --- */
-
-static struct window_object **find_object(const struct mem_window *w, dev_t dev, ino_t ino)
-{
-	uint64_t hash = ((uint64_t)ino ^ (uint64_t)dev) * UINT64_C(0x9e3779b97f4a7c15);
-	struct window_object **o = &w->objects[hash >> 56];
-
-	while (*o && ((*o)->ino != ino || (*o)->dev != dev))
-		o = &(*o)->next;
-	return o;
-}
-
-/* A descriptor of our own of @fd's file, or -1 with errno: never one of those kept for others. */
-static int keep_fd(const struct mem_window *w, int fd)
-{
-	int kept = fcntl(fd, F_DUPFD_CLOEXEC, 0);
-
-	if (kept < 0 || (unsigned)kept < w->fds)
-		return kept;
-	close(kept);
-	errno = EMFILE;
-	return -1;
-}
-
-/* The object behind @fd with one mapping more; NULL with errno. */
-static struct window_object *use_object(struct mem_window *w, struct window_mapping *m, int fd,
-					const struct stat *st, uint64_t page)
-{
-	struct window_object **at = find_object(w, st->st_dev, st->st_ino), *o = *at;
-
-	if (!o) {
-		o = malloc(sizeof(*o));
-		if (!o)
-			return NULL;
-		*o = (struct window_object){ .dev = st->st_dev, .ino = st->st_ino, .page = page };
-		o->fd = keep_fd(w, fd);
-		if (o->fd < 0) {
-			free(o);
-			return NULL;
-		}
-		*at = o;
-	}
-	if (o->size < (uint64_t)st->st_size)
-		o->size = (uint64_t)st->st_size;
-	m->next = o->mappings;
-	m->link = &o->mappings;
-	if (m->next)
-		m->next->link = &m->next;
-	o->mappings = m;
-	return o;
-}
-
-/* @fd writes to the object, which may have the fd of a mapping that was read-only. */
-static void keep_writable(const struct mem_window *w, struct window_object *o, int fd)
-{
-	int writable;
-
-	if (o->rw)
-		return;
-	if (!o->mappings->next) {
-		o->rw = true;
-		return;
-	}
-	writable = keep_fd(w, fd);
-	if (writable < 0)
-		return;
-	fd_close(&o->fd);
-	o->fd = writable;
-	o->rw = true;
-}
-
-static void drop_object(struct mem_window *w, struct window_mapping *m)
-{
-	struct window_object *o = m->object;
-
-	*m->link = m->next;
-	if (m->next)
-		m->next->link = m->link;
-	if (o->mappings)
-		return;
-	*find_object(w, o->dev, o->ino) = o->next;
-	fd_close(&o->fd);
-	free(o);
+	return put_zeros(w, offset, len, cost, &w->loose);
 }
 
 /* --- the tree --- */
@@ -180,6 +85,11 @@ static struct window_mapping *find(const struct mem_window *w, uint64_t offset, 
 	return node ? *node : NULL;
 }
 
+static struct window_mapping *find_at(const struct mem_window *w, uint64_t offset)
+{
+	return offset < w->size ? find(w, offset, 1) : NULL;
+}
+
 static struct window_mapping *any(const struct mem_window *w)
 {
 	return w->tree ? *(struct window_mapping **)w->tree : NULL;
@@ -199,7 +109,7 @@ static int keep(struct mem_window *w, struct window_mapping *m)
 	return 0;
 }
 
-/* Undoes use_object and keep. */
+/* Undoes window_object_use and keep. */
 static void forget(struct mem_window *w, struct window_mapping *m)
 {
 	tdelete(m, &w->tree, compare);
@@ -207,20 +117,11 @@ static void forget(struct mem_window *w, struct window_mapping *m)
 	w->count--;
 	w->changes++;
 	w->idle -= m->idle;
-	drop_object(w, m);
+	window_object_drop(&w->objects, m);
 	free(m);
 }
 
 /* --- the window --- */
-
-/* Of the descriptors that this process may have, those below this number are for objects. */
-static unsigned fds_for_objects(void)
-{
-	struct rlimit l;
-	uint64_t most = getrlimit(RLIMIT_NOFILE, &l) ? 0 : min_u64(l.rlim_cur, UINT32_MAX);
-
-	return (unsigned)(most - min_u64(most / 8, WINDOW_FDS_LEFT));
-}
 
 static int reserve(struct mem_window *w, struct err *e)
 {
@@ -267,14 +168,13 @@ int window_init(struct mem_window *w, uint64_t size, uint64_t idle_max, struct a
 	char buf[24];
 	int r;
 
-	*w = (struct mem_window){ .size = size, .fds = fds_for_objects(), .filler.fd = -1 };
+	*w = (struct mem_window){ .size = size, .filler.fd = -1 };
 	if (size == 0 || size % page_size() || size > GIB(32768))
 		return err_set(e, -EINVAL,
 			       "a shared memory window of %s: its size must be a multiple of the "
 			       "page size and at most 32T",
 			       size_format(size, buf));
-	w->objects = calloc(BUCKETS, sizeof(struct window_object *));
-	if (!w->objects)
+	if (window_objects_init(&w->objects))
 		return err_set(e, -ENOMEM, "a shared memory window: out of memory");
 	r = reserve(w, e);
 	if (!r)
@@ -286,7 +186,7 @@ int window_init(struct mem_window *w, uint64_t size, uint64_t idle_max, struct a
 
 void window_fini(struct mem_window *w)
 {
-	if (!w->objects)
+	if (!w->objects.buckets)
 		return;
 	while (w->count)
 		forget(w, any(w));
@@ -295,51 +195,8 @@ void window_fini(struct mem_window *w)
 	if (w->reservation)
 		munmap(w->reservation, w->reservation_size);
 	filler_fini(&w->filler);
-	free(w->objects);
+	window_objects_fini(&w->objects);
 	*w = (struct mem_window){ .filler.fd = -1 };
-}
-
-/* Memory that no one but its mappings may touch, not even KVM for the guest: memfd_secret(2). */
-static bool is_secret(int fd)
-{
-	struct statfs s;
-
-	return fstatfs(fd, &s) == 0 && s.f_type == SECRETMEM_MAGIC;
-}
-
-/* What can be said of @fd before it is mapped; *@ret_page is the size of its object's pages. */
-static int check_object(const struct mem_window *w, int fd, const struct window_mapping *m,
-			struct stat *ret_st, uint64_t *ret_page, struct err *e)
-{
-	const struct window_object *known;
-	uint64_t page = page_size();
-	struct stat st;
-
-	if (fd < 0 || fstat(fd, &st) < 0)
-		return err_set(e, -EBADF, "the mapping came without a usable fd");
-	if (!S_ISREG(st.st_mode))
-		return err_set(e, -EINVAL,
-			       "the fd of the mapping is not a regular file or shared memory");
-	known = *find_object(w, st.st_dev, st.st_ino);
-	if (!known && is_secret(fd))
-		return err_set(e, -EINVAL, "the fd of the mapping is secret memory, which no guest can use");
-	if (known)
-		page = known->page;
-	else
-		hugetlb_is(fd, &page);
-	if ((m->offset | m->fd_offset | m->len) & (page - 1))
-		return err_set(e, -EINVAL,
-			       "the mapping 0x%" PRIx64 "+0x%" PRIx64 " of file offset 0x%" PRIx64
-			       " is not aligned to pages of %" PRIu64 " bytes",
-			       m->offset, m->len, m->fd_offset, page);
-	if (!range_ok(m->fd_offset, m->len, align_up((uint64_t)st.st_size, page)))
-		return err_set(e, -EINVAL,
-			       "the mapping of file offset 0x%" PRIx64 "+0x%" PRIx64
-			       " is beyond the file's end, 0x%" PRIx64,
-			       m->fd_offset, m->len, (uint64_t)st.st_size);
-	*ret_st = st;
-	*ret_page = page;
-	return 0;
 }
 
 static int check_place(const struct mem_window *w, uint64_t offset, uint64_t len, struct err *e)
@@ -413,7 +270,7 @@ int window_map(struct mem_window *w, uint64_t offset, int fd, uint64_t fd_offset
 	int r = check_place(w, offset, len, e);
 
 	if (!r)
-		r = check_object(w, fd, &wanted, &st, &page, e);
+		r = window_object_check(&w->objects, fd, &wanted, &st, &page, e);
 	if (!r)
 		r = take_idle(w, &wanted, e);
 	if (r)
@@ -421,7 +278,7 @@ int window_map(struct mem_window *w, uint64_t offset, int fd, uint64_t fd_offset
 	m = malloc(sizeof(*m));
 	if (m) {
 		*m = wanted;
-		m->object = use_object(w, m, fd, &st, page);
+		m->object = window_object_use(&w->objects, m, fd, &st, page);
 	}
 	if (!m || !m->object) {
 		w->idle -= wanted.idle;
@@ -433,7 +290,7 @@ int window_map(struct mem_window *w, uint64_t offset, int fd, uint64_t fd_offset
 	r = keep(w, m);
 	if (r) {
 		w->idle -= m->idle;
-		drop_object(w, m);
+		window_object_drop(&w->objects, m);
 		free(m);
 		return err_set(e, r, "the window has %u mappings, and %s", w->count, r == -ENOSPC ?
 			       "this process no memory areas for more: raise vm.max_map_count" :
@@ -443,13 +300,13 @@ int window_map(struct mem_window *w, uint64_t offset, int fd, uint64_t fd_offset
 	if (r)
 		forget(w, m);
 	else if (rw)
-		keep_writable(w, m->object, fd);
+		window_object_writable(&w->objects, m, fd);
 	return r;
 }
 
 const struct window_mapping *window_find(const struct mem_window *w, uint64_t offset)
 {
-	return offset < w->size ? find(w, offset, 1) : NULL;
+	return find_at(w, offset);
 }
 
 int window_fd(const struct window_mapping *m)
@@ -459,7 +316,7 @@ int window_fd(const struct window_mapping *m)
 
 int window_unmap(struct mem_window *w, uint64_t offset, uint64_t len, struct err *e)
 {
-	struct window_mapping *m = offset < w->size ? find(w, offset, 1) : NULL;
+	struct window_mapping *m = find_at(w, offset);
 	int r;
 
 	if (!m || m->offset != offset || m->len != len)
@@ -504,16 +361,10 @@ static int cut(struct mem_window *w, struct window_mapping *m, uint64_t left)
 {
 	uint64_t offset = m->offset + left, len = m->live - left;
 	uint64_t cost = m->rw ? idle_of(w, len) : 0; /* read-only: it was counted with the rest */
-	int r;
 
 	if (!idle_take(w, cost))
 		return cover(w, offset, len);
-	r = filler_zeros(w->host + offset, len);
-	if (r)
-		w->idle -= cost;
-	else
-		m->idle += cost;
-	return r;
+	return put_zeros(w, offset, len, cost, &m->idle);
 }
 
 /* How many mappings of @o, which now has @size bytes, were cut short; or -errno with @e. */
@@ -545,54 +396,22 @@ int window_repair(struct mem_window *w, struct err *e)
 {
 	int found = 0;
 
-	for (unsigned i = 0; i < BUCKETS && w->count; i++) {
-		for (struct window_object *o = w->objects[i]; o; o = o->next) {
-			struct stat st;
-			int r;
+	for (struct window_object *o = window_object_next(&w->objects, NULL); o;
+	     o = window_object_next(&w->objects, o)) {
+		struct stat st;
+		int r;
 
-			if (fstat(o->fd, &st) < 0 || (uint64_t)st.st_size >= o->size)
-				continue;
-			r = cut_all(w, o, (uint64_t)st.st_size, e);
-			if (r < 0)
-				return r;
-			found += r;
-		}
+		if (fstat(o->fd, &st) < 0 || (uint64_t)st.st_size >= o->size)
+			continue;
+		r = cut_all(w, o, (uint64_t)st.st_size, e);
+		if (r < 0)
+			return r;
+		found += r;
 	}
 	return found;
 }
 
-/* --- objects without room --- */
-
-/* What a file system says it has left is not to the block what it can give: others take it, and it
- * needs some for itself. */
-#define ROOM_MIN MIB(1)
-
-static enum window_room room_of(const struct window_object *o)
-{
-	struct statfs f;
-	struct stat st;
-
-	/* Huge pages were reserved for the mapping. */
-	if (o->page != page_size() || fstat(o->fd, &st) < 0 || fstatfs(o->fd, &f) < 0)
-		return WINDOW_HAS_ROOM;
-	if (!o->rw && f.f_type != TMPFS_MAGIC) /* what the guest writes is not the object's */
-		return WINDOW_HAS_ROOM;
-	if (f.f_blocks == 0 || (uint64_t)f.f_bavail * (uint64_t)f.f_frsize >= ROOM_MIN)
-		return WINDOW_HAS_ROOM;
-	return st.st_blocks * 512 < st.st_size ? WINDOW_LACKS : WINDOW_FULL;
-}
-
 enum window_room window_room(const struct mem_window *w)
 {
-	enum window_room least = WINDOW_HAS_ROOM;
-
-	for (unsigned i = 0; i < BUCKETS && w->count && least != WINDOW_LACKS; i++) {
-		for (const struct window_object *o = w->objects[i]; o; o = o->next) {
-			enum window_room room = room_of(o);
-
-			if (room > least)
-				least = room;
-		}
-	}
-	return least;
+	return window_objects_room(&w->objects);
 }

@@ -33,18 +33,9 @@
 #include "base/err.h"
 #include "memory/area.h"
 #include "memory/filler.h"
+#include "memory/window_object.h"
 
-/* Objects leave so many of the file descriptors that this process may have, or an eighth of them,
- * to everybody else. */
-enum { WINDOW_MAPPINGS_MAX = 16384, WINDOW_FDS_LEFT = 128 };
-
-enum window_room {
-	WINDOW_HAS_ROOM,
-	WINDOW_FULL,	/* a file system is full, whose objects have all their blocks */
-	WINDOW_LACKS,	/* a file system is full, and an object of its lacks blocks */
-};
-
-struct window_object;
+enum { WINDOW_MAPPINGS_MAX = 16384 };
 
 struct window_mapping {
 	uint64_t offset, len;		/* in the window */
@@ -68,8 +59,7 @@ struct mem_window {
 	uint64_t idle, idle_max;	/* bytes, see above */
 	uint64_t loose;			/* of idle: private pages put where filler could not be */
 
-	struct window_object **objects;	/* by inode: one fd each, however many mappings */
-	unsigned fds;			/* each fd is below it */
+	struct window_objects objects;
 	struct filler filler;
 	struct area_budget *areas;	/* borrowed; NULL: endless */
 	uint8_t *reservation;
