@@ -99,6 +99,9 @@ int guest_window_init(struct guest_window *w, struct machine *m,
 {
 	int slot = machine_alloc_slot(m), r;
 
+	/* Not for a machine that has none. */
+	if (!m->windows)
+		area_budget_init(&m->areas);
 	*w = (struct guest_window){ .params = *p, .wanted = GUEST_WINDOW_NOWHERE };
 	if (slot < 0)
 		return err_set(e, slot, "device %s: the machine has no memory slot left", p->name);

@@ -9,7 +9,6 @@ void machine_init(struct machine *m, const struct machine_ops *ops, void *ctx,
 	*m = (struct machine){ .ops = ops, .ctx = ctx, .loop = loop, .mem = mem,
 			       .next_gsi = MACHINE_GSI_MSI_FIRST,
 			       .next_slot = MACHINE_SLOT_WINDOW_FIRST };
-	area_budget_init(&m->areas);
 	pthread_mutex_init(&m->lock, NULL);
 }
 

@@ -92,7 +92,8 @@ struct machine {
 	struct virtio_mmio *mmio_last;	/* ... and the newest, borrowed */
 	uint64_t mmio_windows;		/* bytes taken for their shared memory regions */
 	struct guest_window *windows;	/* guest_window.c's: all of them, ... */
-	struct area_budget areas;	/* ... and what they may take of the process's areas */
+	struct area_budget areas;	/* ... and what they may take of the process's areas:
+					 * known when there is one */
 	struct mem_shared shared;	/* shmem_share.c's: what daemons get of windows */
 };
 
