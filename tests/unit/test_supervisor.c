@@ -388,12 +388,13 @@ static void whatever_it_is_asked_the_spare_connects_to_nothing(void **state)
 	supervisor_end(&s);
 }
 
-/* A socket at @path where this process listens for @backlog and one. */
-static int listener(const char *path, int backlog)
+/* A socket where this process listens for @backlog and one; its name is written to @path. */
+static int listener(char path[64], int backlog)
 {
 	struct sockaddr_un addr = { .sun_family = AF_UNIX };
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
+	snprintf(path, 64, "/tmp/test-supervisor-%d", (int)getpid());
 	snprintf(addr.sun_path, sizeof(addr.sun_path), "%s", path);
 	unlink(path);
 	assert_int_equal(bind(fd, (const struct sockaddr *)&addr, sizeof(addr)), 0);
@@ -425,7 +426,6 @@ static void who_asks_without_waiting_gets_connection_and_peer_or_a_sentence(void
 	int fd;
 
 	(void)state;
-	snprintf(path, sizeof(path), "/tmp/test-supervisor-%d", (int)getpid());
 	fd = listener(path, 0);
 	assert_int_equal(supervisor_start(&s, &rights, HAVE_SECCOMP ? SECCOMP_KILL : SECCOMP_OFF,
 					  &e), 0);
@@ -464,7 +464,6 @@ static void an_answer_without_a_descriptor_for_it_is_not_the_end(void **state)
 	int fd;
 
 	(void)state;
-	snprintf(path, sizeof(path), "/tmp/test-supervisor-%d", (int)getpid());
 	fd = listener(path, 2);
 	assert_int_equal(supervisor_start(&s, &rights, SECCOMP_OFF, &e), 0);
 	getrlimit(RLIMIT_NOFILE, &limit);
