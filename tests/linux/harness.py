@@ -99,12 +99,18 @@ def is_listening(path):
     return False
 
 
-def wait_for_socket(path, process, timeout=30, atomic=False):
-    """Until somebody listens on path, or process, who should, has ended. atomic: it listens first
-    and gives the socket its path then, so that the path is all to wait for."""
+def inode(path):
+    """Of what is there; None: nothing."""
+    try:
+        return os.stat(path).st_ino
+    except FileNotFoundError:
+        return None
+
+
+def wait_for_socket(path, process, timeout=30, ready_now=is_listening):
+    """Until ready_now(path), or process, who should listen there, has ended."""
     timeout *= SLOW
     deadline = time.monotonic() + timeout
-    ready_now = os.path.exists if atomic else is_listening
     with watch_directory(pathlib.Path(path).parent) as watch:
         while not ready_now(path):
             left = deadline - time.monotonic()
@@ -296,9 +302,11 @@ class Context:
     def own_backend(self, kind, *arguments, socket=None):
         """minivmm-backend KIND; the socket."""
         socket = socket or self.dir / f"{kind}.sock"
+        stale = inode(socket)       # a daemon that was killed leaves its socket
         process = self.start(f"minivmm-backend {kind}",
                              [self.backend, kind, f"--socket-path={socket}", *arguments])
-        wait_for_socket(socket, process, atomic=True)
+        # it listens first and gives the socket its path then, in place of what is there
+        wait_for_socket(socket, process, ready_now=lambda path: inode(path) not in (None, stale))
         return socket
 
 
