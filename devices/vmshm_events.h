@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The events of a VMShm device: doorbells that the guest rings and interrupts that it gets, all of
+ * them eventfds that KVM signals or takes by itself (ioeventfd, irqfd), and the sockets over which
+ * other processes get those eventfds: events= listens for one program or VM of the host,
+ * events-peer= takes the doorbells of another VM for interrupts of this one. Nothing is relayed
+ * here.
+ *
+ *     guest writes DOORBELL n --ioeventfd--> kick[n] --> the host's program waits for it
+ *                                                    \-> or: irqfd of the other VM
+ *     the host's program writes --> call[n] --irqfd--> vector n + 1
+ *
+ * Vector 0 tells the driver to look at STATUS. Under the device lock, in the loop, but for what is
+ * marked.
+ */
+#ifndef DEVICES_VMSHM_EVENTS_H
+#define DEVICES_VMSHM_EVENTS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "base/loop.h"
+#include "devices/machine.h"
+#include "devices/msix.h"
+#include "devices/pci.h"
+#include "devices/vmshm_options.h"
+#include "guest/vmshm/vmshm_events.h"
+
+/* What the guest has open; told to who takes the events. */
+struct vmshm_news {
+	int fd;				/* borrowed during the call; -1: nothing is open */
+	struct vmshm_msg msg;		/* flags, generation, size, offset, mapped, name are read */
+};
+
+struct vmshm_events;	/* its fields are here, below, and vmshm_events.c's alone */
+
+struct vmshm_events_owner {
+	/* What the guest has open now, asked for when somebody connects. @ret->fd is borrowed
+	 * until the loop goes on. */
+	void (*news)(void *arg, struct vmshm_news *ret);
+	/* Somebody came or went (vmshm_events_has_peer): after it vector 0 is raised by this. */
+	void (*changed)(void *arg);
+	void *arg;
+};
+
+struct vmshm_events {
+	struct machine *machine;	/* NULL: not initialised */
+	const char *name;		/* borrowed: the device's id */
+	struct vmshm_events_owner owner;
+	struct msix msix;		/* only with vectors */
+	unsigned count;			/* events each way */
+	int kick[VMSHM_EVENTS_MAX];	/* owned eventfds, or -1 */
+	int call[VMSHM_EVENTS_MAX];
+	uint64_t doorbells_at, doorbells_wanted;	/* address of BAR 0, or PCI_UNMAPPED */
+	struct loop_job sync;
+};
+
+/*
+ * Set-up, before pci_dev_add: with vectors declares VMSHM_BAR_MSIX and the capability on @pci. @o,
+ * @name and @owner's arg are borrowed until vmshm_events_fini; @v must not move. Without vectors
+ * there are no events and everything below does nothing. 0 or -errno with @e.
+ */
+int vmshm_events_init(struct vmshm_events *v, struct machine *m, struct pci_dev *pci,
+		      const struct vmshm_options *o, const struct vmshm_events_owner *owner,
+		      struct err *e);
+/* Works on a zeroed struct, twice. */
+void vmshm_events_fini(struct vmshm_events *v);
+/* The machine is reset: registers as after power on; who is connected stays so. */
+void vmshm_events_reset(struct vmshm_events *v);
+
+/* Set-up. Takes *@listener, a listening SOCK_SEQPACKET socket. */
+int vmshm_events_listen(struct vmshm_events *v, int *listener, struct err *e);
+
+/* Any thread. BAR 0 is at @addr, or PCI_UNMAPPED, when the exit ends: doorbells follow. */
+void vmshm_events_move(struct vmshm_events *v, uint64_t addr);
+/* Any thread. For the owner's config_written hook. */
+void vmshm_events_config_written(struct vmshm_events *v, unsigned off, unsigned len);
+
+/* Any thread. VMSHM_NEVENTS, VMSHM_NVECTORS, and whether VMSHM_S_PEER. */
+unsigned vmshm_events_count(const struct vmshm_events *v);
+unsigned vmshm_events_vectors(const struct vmshm_events *v);
+bool vmshm_events_has_peer(const struct vmshm_events *v);
+/* Any thread. The guest wrote VMSHM_DOORBELL and KVM did not take it: rings. */
+void vmshm_events_ring(struct vmshm_events *v, uint32_t event);
+/* Any thread. STATUS changed by itself: raises vector 0. */
+void vmshm_events_state_changed(struct vmshm_events *v);
+/* What the guest has open changed: tells who is connected. */
+void vmshm_events_tell(struct vmshm_events *v, const struct vmshm_news *n);
+
+#endif
