@@ -25,7 +25,7 @@ struct vmshm_question {
 
 struct vmshm_answer {
 	uint32_t device, serial;	/* as asked */
-	uint32_t status;		/* VMSHM_OK, or why not: a VMSHM_E* of guest/vmshm/vmshm_regs.h */
+	uint32_t status;		/* VMSHM_OK or VMSHM_E* of guest/vmshm/vmshm_regs.h */
 	uint32_t rw;			/* it may be written, and the fd can */
 	uint32_t sealed;		/* it cannot shrink */
 };

@@ -26,25 +26,25 @@
 #define VMSHM_WINDOW_SIZE	0x100000
 #define VMSHM_NAME_SIZE		0x400		/* the name and its NUL are within it */
 
-#define VMSHM_OPEN		0x00		/* R: binds the object that is named; 0 or a VMSHM_E* */
+#define VMSHM_OPEN		0x00		/* R: opens what is named; 0 or a VMSHM_E* */
 #define VMSHM_CLOSE		0x20		/* R: unbinds; always 0 */
 #define VMSHM_MAGIC		0x40		/* R: VMSHM_MAGIC_VALUE */
 #define VMSHM_VERSION		0x44		/* R: major << 16 | minor */
 #define VMSHM_FEATURES		0x48		/* R: VMSHM_F_* */
-#define VMSHM_STATUS		0x4c		/* R: VMSHM_S_*, and a generation from bit 16 on */
+#define VMSHM_STATUS		0x4c		/* R: VMSHM_S_*, generation from bit 16 on */
 #define VMSHM_ERROR		0x50		/* R: what the last OPEN gave */
-#define VMSHM_SIZE_LO		0x58		/* R: bytes of the object when it was opened */
+#define VMSHM_SIZE_LO		0x58		/* R: bytes of the object at OPEN */
 #define VMSHM_SIZE_HI		0x5c
-#define VMSHM_MAPPED_LO		0x60		/* R: bytes of the window that are the object's */
+#define VMSHM_MAPPED_LO		0x60		/* R: bytes of the window that it has */
 #define VMSHM_MAPPED_HI		0x64
-#define VMSHM_WINDOW_LO		0x68		/* R: bytes of the large window; 0: there is none */
+#define VMSHM_WINDOW_LO		0x68		/* R: bytes of the large window, or 0 */
 #define VMSHM_WINDOW_HI		0x6c
-#define VMSHM_OFFSET_LO		0x70		/* RW: in the object, for the next OPEN, which zeroes it */
+#define VMSHM_OFFSET_LO		0x70		/* RW: in the object; the next OPEN zeroes it */
 #define VMSHM_OFFSET_HI		0x74
-#define VMSHM_FLAGS		0x78		/* RW: VMSHM_OPEN_*, for the next OPEN, which zeroes it */
-#define VMSHM_DOORBELL		0x80		/* W: the number of an event for the host, from 0 on */
+#define VMSHM_FLAGS		0x78		/* RW: VMSHM_OPEN_*; the next OPEN zeroes it */
+#define VMSHM_DOORBELL		0x80		/* W: the number of an event, from 0 on */
 #define VMSHM_NEVENTS		0x84		/* R: how many of those there are */
-#define VMSHM_NVECTORS		0x88		/* R: MSI-X vectors; 0: state, n + 1: event n of the host */
+#define VMSHM_NVECTORS		0x88		/* R: MSI-X vectors; 0: state, n + 1: event n */
 
 #define VMSHM_MAGIC_VALUE	0x48534d56	/* "VMSH" */
 #define VMSHM_VERSION_VALUE	0x00010000
@@ -58,28 +58,28 @@
 #define VMSHM_F_SEALED		(1 << 6)	/* VMSHM_S_SEALED is known */
 
 #define VMSHM_S_OPEN		(1 << 0)
-#define VMSHM_S_RO		(1 << 1)	/* what the guest writes does not reach the object */
-#define VMSHM_S_TRUNCATED	(1 << 2)	/* the object shrank since; until CLOSE or OPEN */
-#define VMSHM_S_PEER		(1 << 3)	/* somebody on the host takes this device's events */
+#define VMSHM_S_RO		(1 << 1)	/* the guest's stores do not reach it */
+#define VMSHM_S_TRUNCATED	(1 << 2)	/* it shrank since; until CLOSE or OPEN */
+#define VMSHM_S_PEER		(1 << 3)	/* somebody on the host takes the events */
 #define VMSHM_S_SEALED		(1 << 4)	/* the object cannot shrink */
 #define VMSHM_S_LARGE		(1 << 5)	/* it is in the large window */
-#define VMSHM_S_GENERATION	16		/* shift; 1 more after each OPEN, CLOSE, truncation */
+#define VMSHM_S_GENERATION	16		/* shift; + 1 for OPEN, CLOSE, truncation */
 
 #define VMSHM_OPEN_RO		(1 << 0)	/* reading is enough */
-#define VMSHM_OPEN_LARGE	(1 << 1)	/* into the large window */
-#define VMSHM_OPEN_WHOLE	(1 << 2)	/* fail if the object does not fit into the window */
+#define VMSHM_OPEN_LARGE	(1 << 1)	/* into the large one */
+#define VMSHM_OPEN_WHOLE	(1 << 2)	/* fail if the object does not fit */
 
 #define VMSHM_OK		0
-#define VMSHM_ENOENT		1		/* there is none, or it is not allowed: no telling */
+#define VMSHM_ENOENT		1		/* absent or not allowed: no telling */
 #define VMSHM_EBADNAME		2
 #define VMSHM_EBADTYPE		3		/* no regular shared memory object */
 #define VMSHM_EEMPTY		4		/* it has no bytes */
 #define VMSHM_ETOOBIG		5		/* with VMSHM_OPEN_WHOLE */
-#define VMSHM_EBADOFFSET	6		/* not a multiple of the page size, or behind the end */
+#define VMSHM_EBADOFFSET	6		/* not of whole pages, or behind the end */
 #define VMSHM_ENOMEM		7
 #define VMSHM_EIO		8		/* its file system is full */
 #define VMSHM_EUNSEALED		9		/* not given by this version */
-#define VMSHM_EBUSY		10		/* another OPEN is under way; others have it (exclusive) */
-#define VMSHM_ENOTSUP		11		/* flags that the device does not know or have */
+#define VMSHM_EBUSY		10		/* another OPEN is under way; exclusive */
+#define VMSHM_ENOTSUP		11		/* flags that it does not know or have */
 
 #endif

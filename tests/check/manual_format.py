@@ -11,7 +11,7 @@ if not shutil.which("groff"):
     print("there is no groff")
     sys.exit(77)
 faults = []
-for path in files(".1"):
+for path in files(".1", ".4"):
     got = subprocess.run(["groff", "-man", "-ww", "-z", "-K", "utf8", ROOT / path], capture_output=True, text=True,
                          check=False)
     faults += got.stderr.splitlines()

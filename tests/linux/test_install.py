@@ -18,7 +18,8 @@ def installation_is_complete_and_works(t):
     assert got.code == 0
     prefix = destination / "usr/local"
     guest = {f"share/minivmm/guest/{name}" for name in files(ROOT / "guest") - BUILD_TREE_ONLY}
-    want = {"bin/minivmm", "bin/minivmm-backend", "share/man/man1/minivmm.1", "share/man/man1/minivmm-backend.1"} | guest
+    want = {"bin/minivmm", "bin/minivmm-backend", "share/man/man1/minivmm.1", "share/man/man1/minivmm-backend.1",
+            "share/man/man4/vmshm.4"} | guest
     have = files(prefix)
     assert have == want, f"missing {sorted(want - have)}, too much {sorted(have - want)}"
     assert files(destination) == {f"usr/local/{name}" for name in want}, "something is outside the prefix"
