@@ -10,14 +10,15 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/signalfd.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/fd.h"
+#include "base/listener.h"
 #include "base/log.h"
 #include "base/range.h"
 #include "minivmm_config.h"
 #include "vhost/backends/device.h"
-#include "vhost/backends/listener.h"
 #include "vhost/backends/options.h"
 #include "vhost/backends/sandbox.h"
 
@@ -96,6 +97,24 @@ static int watch_signals(struct program *p, struct err *e)
 	return loop_watch(&p->loop, &p->signal_watch, e);
 }
 
+/* Takes over the inherited socket @fd: close-on-exec now; *@ret_listens when it listens. */
+static int inherit_socket(int fd, bool *ret_listens, struct err *e)
+{
+	int listens = 0, type = 0, domain = 0;
+	socklen_t len = sizeof(int);
+
+	if (fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
+		return err_sys(e, "--fd %d was not inherited", fd);
+	if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) < 0 ||
+	    getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &len) < 0 ||
+	    getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &len) < 0)
+		return err_sys(e, "--fd %d", fd);
+	if (type != SOCK_STREAM || domain != AF_UNIX)
+		return err_set(e, -EINVAL, "--fd %d is no Unix stream socket", fd);
+	*ret_listens = listens;
+	return 0;
+}
+
 /* After the device: relative paths of its options mean the directory we were started in. */
 static int open_socket(struct program *p, const struct options *o, struct err *e)
 {
@@ -104,9 +123,10 @@ static int open_socket(struct program *p, const struct options *o, struct err *e
 	int r;
 
 	if (o->socket_path) {
-		r = listener_open(&p->listener, o->socket_path, &sock, e);
+		r = listener_open(&p->listener, SOCK_STREAM, "--socket-path ", o->socket_path,
+				  &sock, e);
 	} else {
-		r = listener_inherit(o->fd, &listens, e);
+		r = inherit_socket(o->fd, &listens, e);
 		if (!r)
 			sock = o->fd;
 	}
