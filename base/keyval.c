@@ -126,6 +126,20 @@ static int set_enum(const char *what, const char *value, const struct keyval *k,
 	return err_set(e, -EINVAL, "%s: %s is none of %s", what, value, known);
 }
 
+static int add_item(const char *what, const char *value, struct keyval_list *l, struct err *e)
+{
+	char **items = realloc(l->items, (l->count + 1) * sizeof(*items));
+
+	if (items) {
+		l->items = items;
+		items[l->count] = strdup(value);
+	}
+	if (!items || !items[l->count])
+		return err_set(e, -ENOMEM, "%s: out of memory", what);
+	l->count++;
+	return 0;
+}
+
 static int set_value(const char *option, const struct keyval *k, const char *value, void *target,
 		     struct err *e)
 {
@@ -156,6 +170,8 @@ static int set_value(const char *option, const struct keyval *k, const char *val
 		return size_parse(what, value, field, e);
 	case KEYVAL_ENUM:
 		return set_enum(what, value, k, field, e);
+	case KEYVAL_LIST:
+		return add_item(what, value, field, e);
 	case KEYVAL_REFUSED:
 		return err_set(e, -EINVAL, "%s: %s", what, k->help);
 	}
@@ -223,14 +239,24 @@ int keyval_parse(const char *option, const char *text, const char *first,
 	return r;
 }
 
+static void free_list(struct keyval_list *l)
+{
+	while (l->count > 0)
+		free(l->items[--l->count]);
+	free(l->items);
+	l->items = NULL;
+}
+
 void keyval_free(const struct keyval *table, void *target)
 {
 	for (const struct keyval *k = table; k->key; k++) {
-		if (k->type == KEYVAL_STRING) {
-			char **field = (char **)((char *)target + k->offset);
+		char **field = (char **)((char *)target + k->offset);
 
-			free(*field);
-			*field = NULL;
-		}
+		if (k->type == KEYVAL_LIST)
+			free_list((struct keyval_list *)((char *)target + k->offset));
+		if (k->type != KEYVAL_STRING)
+			continue;
+		free(*field);
+		*field = NULL;
 	}
 }

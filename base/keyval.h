@@ -4,7 +4,8 @@
  *
  * Grammar: items are separated by commas; the first may be a bare word (its key is the table's
  * `first`); a bool key may be bare (= on); a comma in a value is written twice, as QEMU does. A
- * key may come once. Every error names the option, the key and what would be accepted.
+ * key may come once, a list's often. Every error names the option, the key and what would be
+ * accepted.
  */
 #ifndef BASE_KEYVAL_H
 #define BASE_KEYVAL_H
@@ -21,7 +22,14 @@ enum keyval_type {
 	KEYVAL_UINT,		/* uint64_t: decimal or 0x..., within [min, max] */
 	KEYVAL_SIZE,		/* uint64_t: bytes, unit required, see size_parse */
 	KEYVAL_ENUM,		/* int: index in `words` */
+	KEYVAL_LIST,		/* struct keyval_list: may come many times; kept in order */
 	KEYVAL_REFUSED,		/* known, never accepted: `help` says why and what to do */
+};
+
+/* Of KEYVAL_LIST: the values in the order given. */
+struct keyval_list {
+	char **items;			/* allocated, as each of them; keyval_free frees */
+	unsigned count;
 };
 
 struct keyval {
@@ -43,7 +51,7 @@ struct keyval {
 int keyval_parse(const char *option, const char *text, const char *first,
 		 const struct keyval *table, void *target, struct err *e);
 
-/* Frees every string of @target and sets it to NULL. */
+/* Frees every string and list of @target and sets it to NULL, or empty. */
 void keyval_free(const struct keyval *table, void *target);
 
 /*

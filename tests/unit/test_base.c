@@ -82,6 +82,7 @@ struct sample {
 	bool on, on_given;
 	uint64_t count, size;
 	int color;
+	struct keyval_list also;
 };
 
 static const char *const colors[] = { "red", "green", NULL };
@@ -102,6 +103,7 @@ static const struct keyval sample_table[] = {
 	  .type = KEYVAL_ENUM,
 	  .offset = offsetof(struct sample, color),
 	  .words = colors },
+	{ .key = "also", .type = KEYVAL_LIST, .offset = offsetof(struct sample, also) },
 	{ .key = "never", .type = KEYVAL_REFUSED, .help = "there is no such thing; use on" },
 	{ NULL },
 };
@@ -125,6 +127,26 @@ static void an_option_value_is_a_word_and_keys(void **state)
 	assert_null(s.path);
 }
 
+static void a_list_has_all_values_in_the_order_given(void **state)
+{
+	struct sample s = { 0 };
+	struct err e = { "" };
+
+	(void)state;
+	assert_int_equal(keyval_parse("--sample", "also=b,on,also=a,,c=d,also=b", NULL, sample_table,
+				      &s, &e),
+			 0);
+	assert_int_equal(s.also.count, 3);
+	assert_string_equal(s.also.items[0], "b");
+	assert_string_equal(s.also.items[1], "a,c=d");
+	assert_string_equal(s.also.items[2], "b");
+	assert_true(s.on);
+	keyval_free(sample_table, &s);
+	assert_null(s.also.items);
+	assert_int_equal(s.also.count, 0);
+	keyval_free(sample_table, &s);
+}
+
 static void a_bad_option_value_is_named_with_the_way_out(void **state)
 {
 	static const struct {
@@ -143,7 +165,10 @@ static void a_bad_option_value_is_named_with_the_way_out(void **state)
 		{ "x,path=y", "--sample: path is given twice" },
 		{ "x,size", "--sample: size needs a value, as in size=..." },
 		{ "x,what=1", "--sample: \"what\" is not a key of this option; known are path, on, "
-			      "count, size, color" },
+			      "count, size, color, also" },
+		{ "x,also=1,also=2", NULL },
+		{ "x,also", "--sample: also needs a value, as in also=..." },
+		{ "x,also=1,also=", "--sample: also needs a value" },
 		{ "x,never=1", "--sample: never: there is no such thing; use on" },
 	};
 
@@ -429,6 +454,7 @@ int main(void)
 		cmocka_unit_test(sizes_need_a_unit),
 		cmocka_unit_test(a_size_is_written_with_its_largest_exact_unit),
 		cmocka_unit_test(an_option_value_is_a_word_and_keys),
+		cmocka_unit_test(a_list_has_all_values_in_the_order_given),
 		cmocka_unit_test(a_bad_option_value_is_named_with_the_way_out),
 		cmocka_unit_test(ranges_never_overflow),
 		cmocka_unit_test(a_cursor_stops_at_the_end_and_says_so),
