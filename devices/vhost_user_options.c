@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "devices/vhost_user_options.h"
 
-#include <ctype.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <limits.h>
@@ -11,6 +10,7 @@
 #include <string.h>
 
 #include "base/range.h"
+#include "devices/device_id.h"
 
 #define OPTION "--vhost-user"
 /* PCI device ids 0x1040 and up carry the virtio id; vendor 0x1af4 has them up to 0x107f. */
@@ -175,21 +175,6 @@ static int check_socket(const struct vhost_user_options *o, struct err *e)
 	return 0;
 }
 
-static int check_id(const char *id, struct err *e)
-{
-	size_t len = id ? strlen(id) : 1;
-
-	if (len > VHOST_USER_ID_MAX)
-		return err_set(e, -EINVAL, OPTION ": id: %zu characters are too many; give at most %d",
-			       len, VHOST_USER_ID_MAX);
-	for (const char *c = id; c && *c; c++) {
-		if (!isalnum((unsigned char)*c) && !strchr("._-", *c))
-			return err_set(e, -EINVAL, OPTION ": id: %s: only letters, digits, \".\", \"_\" and"
-				       " \"-\" make a name", id);
-	}
-	return 0;
-}
-
 static int find_quirk(struct vhost_user_options *o, struct err *e)
 {
 	char known[128];
@@ -253,7 +238,7 @@ int vhost_user_options_parse(struct vhost_user_options *o, const char *text, str
 	if (!r && o->socket && !o->reconnect_given)
 		o->reconnect = true;
 	if (!r)
-		r = check_id(o->id, e);
+		r = o->id ? device_id_check(OPTION, o->id, e) : 0;
 	if (!r)
 		r = find_quirk(o, e);
 	if (!r)

@@ -13,10 +13,11 @@
 
 #include "base/err.h"
 #include "base/keyval.h"
+#include "devices/device_id.h"
 #include "devices/device_types.h"
 #include "vhost/quirk.h"
 
-enum { VHOST_USER_ID_MAX = 31 };
+enum { VHOST_USER_ID_MAX = DEVICE_ID_MAX };
 
 enum vhost_user_transport { VHOST_USER_PCI, VHOST_USER_MMIO };
 
