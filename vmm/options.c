@@ -14,8 +14,10 @@
 #include "memory/guest_mem.h"
 #include "vmm/arch_x86.h"
 
-/* OPT_TEXT may be empty and names no file. */
-enum option_type { OPT_FLAG, OPT_STRING, OPT_TEXT, OPT_LIST, OPT_SIZE, OPT_UINT, OPT_ENUM };
+/* OPT_TEXT may be empty and names no file; values of OPT_OPTIONALS, a list too, may be left out. */
+enum option_type {
+	OPT_FLAG, OPT_STRING, OPT_TEXT, OPT_LIST, OPT_OPTIONALS, OPT_SIZE, OPT_UINT, OPT_ENUM,
+};
 
 static const char *const machine_words[] = { "acpi", "mptable", "fdt", NULL };
 static const char *const on_reset_words[] = { "reboot", "exit", NULL };
@@ -46,6 +48,8 @@ static const struct option_row {
 	  .help = "how the machine is described to the kernel (default: acpi, with an MPTable beside it)" },
 	{ "vhost-user", "[TYPE,]socket=PATH[,KEY=VALUE...] | PATH", OPT_LIST, FIELD(vhost_user),
 	  .help = "a device served by the daemon that listens at PATH (default type: blk); repeatable" },
+	{ "vmshm", "[KEY=VALUE[,KEY=VALUE...]]", OPT_OPTIONALS, FIELD(vmshm),
+	  .help = "a device by which the guest opens shared memory objects of the host; repeatable" },
 	{ "serial", "stdio|null|file=PATH", OPT_STRING, FIELD(serial),
 	  .help = "where the serial port leads (default: stdio; Ctrl-A x quits)" },
 	{ "on-reset", "reboot|exit", OPT_ENUM, FIELD(on_reset), .words = on_reset_words,
@@ -79,7 +83,7 @@ static int set_option(struct options *o, const struct option_row *row, const cha
 	char what[32];
 
 	snprintf(what, sizeof(what), "--%s", row->name);
-	if (row->argument && !*value && row->type != OPT_TEXT)
+	if (row->argument && value && !*value && row->type != OPT_TEXT)
 		return err_set(e, -EINVAL, "%s needs a value: %s", what, row->argument);
 	switch (row->type) {
 	case OPT_FLAG:
@@ -90,6 +94,7 @@ static int set_option(struct options *o, const struct option_row *row, const cha
 		*(const char **)field = value;
 		return 0;
 	case OPT_LIST:
+	case OPT_OPTIONALS:
 		if (list->count == OPTIONS_LIST_MAX)
 			return err_set(e, -EINVAL, "%s: at most %d of them", what, OPTIONS_LIST_MAX);
 		list->items[list->count++] = value;
@@ -102,6 +107,15 @@ static int set_option(struct options *o, const struct option_row *row, const cha
 		return set_enum(row, value, field, e);
 	}
 	return err_set(e, -EINVAL, "%s: unknown kind of option", what);
+}
+
+static int check_vmshms(struct options *o, struct err *e)
+{
+	int r = 0;
+
+	for (unsigned i = 0; i < o->vmshm.count && r == 0; i++)
+		r = vmshm_options_parse(&o->vmshms[o->n_vmshms++], o->vmshm.items[i], e);
+	return r ? r : vmshm_options_check(o->vmshms, o->n_vmshms, e);
 }
 
 static int check(struct options *o, struct err *e)
@@ -122,8 +136,25 @@ static int check(struct options *o, struct err *e)
 	if (r == 0)
 		r = vhost_user_options_check(o->devices, o->n_devices, e);
 	if (r == 0)
+		r = check_vmshms(o, e);
+	if (r == 0)
 		r = mem_options_parse(&o->mem, o->mem_backend ? o->mem_backend : "shm", e);
 	return r;
+}
+
+static int has_arg(enum option_type type)
+{
+	if (type == OPT_OPTIONALS)
+		return optional_argument;
+	return type == OPT_FLAG ? no_argument : required_argument;
+}
+
+/* getopt takes a value that may be left out only behind "=": here the next word is one, too. */
+static char *value_of(enum option_type type, int argc, char **argv)
+{
+	if (type == OPT_OPTIONALS && !optarg && optind < argc && argv[optind][0] != '-')
+		return argv[optind++];
+	return optarg;
 }
 
 int options_parse(struct options *o, int argc, char **argv, struct err *e)
@@ -136,12 +167,12 @@ int options_parse(struct options *o, int argc, char **argv, struct err *e)
 	for (size_t n = 0; n < ARRAY_SIZE(rows); n++)
 		longs[n] = (struct option){
 			.name = rows[n].name,
-			.has_arg = rows[n].type == OPT_FLAG ? no_argument : required_argument,
+			.has_arg = has_arg(rows[n].type),
 		};
 	optind = 1;
 	while (r == 0 && (i = getopt_long(argc, argv, ":h", longs, &row)) != -1) {
 		if (i == 0)
-			r = set_option(o, &rows[row], optarg, e);
+			r = set_option(o, &rows[row], value_of(rows[row].type, argc, argv), e);
 		else if (i == 'h')
 			o->help = true;
 		else if (i == ':')
@@ -173,6 +204,15 @@ static unsigned path_fd(const char *path, unsigned from, unsigned least)
 	return least;
 }
 
+/* The same of the descriptors that map= names. */
+static unsigned map_fd(const struct vmshm_options *o, unsigned from, unsigned least)
+{
+	for (unsigned i = 0; i < o->n_maps; i++)
+		if ((unsigned)o->maps[i].fd >= from && (unsigned)o->maps[i].fd < least)
+			least = (unsigned)o->maps[i].fd;
+	return least;
+}
+
 unsigned options_next_fd(const struct options *o, unsigned from)
 {
 	unsigned least = UINT_MAX;
@@ -189,6 +229,8 @@ unsigned options_next_fd(const struct options *o, unsigned from)
 	for (unsigned i = 0; i < o->n_devices; i++)
 		if (o->devices[i].fd_given && o->devices[i].fd >= from && o->devices[i].fd < least)
 			least = (unsigned)o->devices[i].fd;
+	for (unsigned i = 0; i < o->n_vmshms; i++)
+		least = map_fd(&o->vmshms[i], from, least);
 	return least;
 }
 
@@ -196,6 +238,8 @@ void options_fini(struct options *o)
 {
 	for (unsigned i = 0; i < o->n_devices; i++)
 		vhost_user_options_free(&o->devices[i]);
+	for (unsigned i = 0; i < o->n_vmshms; i++)
+		vmshm_options_free(&o->vmshms[i]);
 	mem_options_fini(&o->mem);
 }
 
@@ -217,6 +261,7 @@ void options_help(FILE *out)
 			rows[i].argument ? rows[i].argument : "", rows[i].help);
 	help_keys(out, "--mem-backend", mem_option_table);
 	help_keys(out, "--vhost-user", vhost_user_keys);
+	help_keys(out, "--vmshm", vmshm_keys);
 	fputs("\nTypes of --vhost-user:\n", out);
 	for (const struct vu_device_type *t = vu_device_types; t->name; t++)
 		fprintf(out, "  %-18s%s\n", t->name, t->about);

@@ -13,6 +13,7 @@
 #include "base/err.h"
 #include "base/seccomp.h"
 #include "devices/vhost_user_options.h"
+#include "devices/vmshm_options.h"
 #include "memory/backend.h"
 
 enum { OPTIONS_LIST_MAX = 32 };
@@ -22,15 +23,17 @@ enum on_reset { ON_RESET_REBOOT, ON_RESET_EXIT };
 
 /* A repeatable option's values, in the order given; borrowed from argv. */
 struct option_list {
-	const char *items[OPTIONS_LIST_MAX];
+	const char *items[OPTIONS_LIST_MAX];	/* NULL: given without a value, where it may be */
 	unsigned count;
 };
 
 struct options {
 	const char *kernel, *cmdline, *append;	/* NULL: default */
-	struct option_list initrds, vhost_user;
+	struct option_list initrds, vhost_user, vmshm;
 	struct vhost_user_options devices[OPTIONS_LIST_MAX];	/* of vhost_user.items, parsed */
 	unsigned n_devices;
+	struct vmshm_options vmshms[OPTIONS_LIST_MAX];		/* of vmshm.items, parsed */
+	unsigned n_vmshms;
 	uint64_t memory;
 	const char *mem_backend;		/* as written; parsed into `mem` */
 	struct mem_options mem;

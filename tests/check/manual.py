@@ -129,6 +129,7 @@ def check_defaults():
 check_options()
 check_keys("memory/mem_options.c", "mem_option_table", "MEMORY BACKENDS", ["", "Every kind", "shm", "memfd", "file"])
 check_keys("devices/vhost_user_options.c", "vhost_user_keys", "DEVICES", ["Keys"])
+check_keys("devices/vmshm_options.c", "vmshm_keys", "SHARED MEMORY OBJECTS", ["Keys"])
 check_types()
 check_features()
 check_ports()
