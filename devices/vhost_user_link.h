@@ -27,7 +27,7 @@
 
 struct vhost_user_link;
 
-/* Who makes connections: the supervisor's client (vmm/dialer.h). */
+/* Who makes connections: the supervisor's client (vmm/errands.h). */
 struct vhost_user_dialer {
 	/* Begins to make a connection to the daemon of device @l->number and returns;
 	 * vhost_user_link_answer follows, not from inside. 0; or -errno with @e when there will

@@ -2,10 +2,12 @@
 /*
  * The supervisor: a process forked before any filter, that keeps the rights the VMM gives up.
  *
- * It connects to the daemons' sockets (only those named on the command line, by number, so that a
- * subverted VMM cannot choose a path) and passes the fds; it removes the named shm object, however
- * the VMM ends; and when that dies without a goodbye, SIGKILL included, it sets the terminal back.
- * It runs under a filter of its own, ends when the VMM does, and dies with nobody left to serve.
+ * It connects to sockets (only those named on the command line, by number, so that a subverted VMM
+ * cannot choose a path), opens objects for VMShm devices (only those their rules allow), and passes
+ * the fds; it removes the named shm object and the names of sockets that this machine listens on,
+ * however the VMM ends; and when that dies without a goodbye, SIGKILL included, it sets the
+ * terminal back. It runs under a filter of its own, ends when the VMM does, and dies with nobody
+ * left to serve.
  *
  * The supervisor may be killed too, and under its filter the VMM cannot take over: the right to
  * unlink is the right to unlink any path. So a machine with a named object has a second one, the
@@ -18,10 +20,14 @@
 #ifndef VMM_SUPERVISOR_H
 #define VMM_SUPERVISOR_H
 
+#include <stdbool.h>
 #include <sys/types.h>
 
 #include "base/err.h"
+#include "base/listener.h"
 #include "base/seccomp.h"
+#include "devices/vmshm_open.h"
+#include "devices/vmshm_options.h"
 
 struct supervisor_process {
 	int sock;		/* to the process; -1 when there is none */
@@ -36,10 +42,21 @@ struct supervisor {
 
 #define SUPERVISOR_NONE { .main = { -1, -1 }, .spare = { -1, -1 }, .shm = -1 }
 
+struct supervisor_socket {
+	const char *path;		/* NULL: there is none of this number */
+	int type;			/* SOCK_STREAM, SOCK_SEQPACKET */
+};
+
+enum { SUPERVISOR_VMSHMS_MAX = 32 };
+
 /* What it may do; copied with the process. */
 struct supervisor_rights {
-	const char *const *sockets;	/* paths it may connect to, n_sockets of them */
+	const struct supervisor_socket *sockets;	/* it may connect to, n_sockets of them */
 	unsigned n_sockets;
+	const struct vmshm_options *vmshms;	/* it may open objects for, n_vmshms of them */
+	unsigned n_vmshms;
+	struct listener *listeners;	/* whose names it removes, n_listeners of them */
+	unsigned n_listeners;
 	const char *shm_name;		/* "/x", the one it may remove; NULL: none, and no spare */
 };
 
@@ -56,12 +73,15 @@ int supervisor_start(struct supervisor *s, const struct supervisor_rights *right
  */
 int supervisor_connect(struct supervisor *s, unsigned index, struct err *e);
 
-/* Of supervisor_ask. */
+/* Of supervisor_ask or supervisor_ask_object. */
 struct supervisor_answer {
-	unsigned index;			/* as asked for */
-	int error;			/* 0 or -errno; the sentence: */
+	bool is_object;
+	unsigned index;			/* as asked for; object: the device */
+	int error;			/* not object: 0 or -errno; the sentence: */
 	struct err why;
-	int sock, pidfd;		/* the caller's: the connection, and vu_peer_pidfd of it */
+	struct vmshm_answer object;
+	int fd, pidfd;			/* the caller's: the connection, and vu_peer_pidfd of it; or
+					 * the object */
 };
 
 /*
@@ -71,6 +91,9 @@ struct supervisor_answer {
  * open without this call ever waiting. 0; or -EPIPE with @e: the process is gone, for good.
  */
 int supervisor_ask(struct supervisor *s, unsigned index, struct err *e);
+/* The same for an object; @held as vmshm_object_open has it, borrowed. One question a device. */
+int supervisor_ask_object(struct supervisor *s, const struct vmshm_question *q, int held,
+			  struct err *e);
 int supervisor_receive(struct supervisor *s, struct supervisor_answer *ret, struct err *e);
 /*
  * Goodbye: the terminal is as it was. Removes the name, waits for the processes to end, and says on

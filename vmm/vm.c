@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/fd.h"
@@ -20,6 +21,7 @@
 #include "vmm/boot.h"
 #include "vmm/kernel_path.h"
 #include "vmm/vm_life.h"
+#include "vmm/vm_vmshm.h"
 
 static const char default_cmdline[] = "console=ttyS0 reboot=k panic=-1 root=/dev/vda rw";
 
@@ -88,7 +90,7 @@ static const struct machine_ops machine_ops = {
 	.wake = wake,
 };
 
-/* fd=N: sockets that whoever started us has connected. */
+/* fd=N: sockets that whoever started us has connected, and objects that he has opened. */
 static int check_inherited(struct vm *vm, struct err *e)
 {
 	for (unsigned i = 0; i < vm->options->n_devices; i++) {
@@ -98,7 +100,7 @@ static int check_inherited(struct vm *vm, struct err *e)
 		if (r)
 			return err_prefix(e, r, "--vhost-user: ");
 	}
-	return 0;
+	return vm_vmshm_check(vm, e);
 }
 
 static int init_report(struct vm *vm, struct err *e)
@@ -113,14 +115,26 @@ static int init_loop(struct vm *vm, struct err *e)
 
 static int init_supervisor(struct vm *vm, struct err *e)
 {
-	const char *sockets[OPTIONS_LIST_MAX];
+	const struct options *o = vm->options;
+	struct supervisor_socket sockets[ERRANDS_SOCKETS] = { { NULL, 0 } };
 	struct supervisor_rights rights = { .sockets = sockets,
-					    .n_sockets = vm->options->n_devices,
-					    .shm_name = vm->options->mem.name };
+					    .n_sockets = ARRAY_SIZE(sockets),
+					    .vmshms = o->vmshms,
+					    .n_vmshms = o->n_vmshms,
+					    .listeners = vm->events_names,
+					    .n_listeners = vm->n_events_socks,
+					    .shm_name = o->mem.name };
+	int r;
 
-	for (unsigned i = 0; i < vm->options->n_devices; i++)
-		sockets[i] = vm->options->devices[i].socket;
-	return supervisor_start(&vm->supervisor, &rights, vm->options->seccomp, e);
+	for (unsigned i = 0; i < o->n_devices; i++)
+		sockets[i] = (struct supervisor_socket){ o->devices[i].socket, SOCK_STREAM };
+	for (unsigned i = 0; i < o->n_vmshms; i++)
+		sockets[ERRANDS_EVENTS_PEER + i] =
+			(struct supervisor_socket){ o->vmshms[i].events_peer, SOCK_SEQPACKET };
+	r = supervisor_start(&vm->supervisor, &rights, o->seccomp, e);
+	if (r == 0)
+		vm_vmshm_drop_names(vm, false);
+	return r;
 }
 
 static int init_kvm(struct vm *vm, struct err *e)
@@ -172,7 +186,7 @@ static int connect_device(struct vm *vm, struct vhost_user_device *d, struct err
 		return err_prefix(e, sock, "device %s: ", d->id);
 	r = vhost_user_device_connect(d, &sock, e);
 	if (r == 0 && o->reconnect)
-		vhost_user_link_use(&d->link, &dialer_ops, &vm->dialer, o->number);
+		vhost_user_link_use(&d->link, &errands_dialer, &vm->errands, o->number);
 	return r;
 }
 
@@ -182,7 +196,7 @@ static int connect_devices(struct vm *vm, struct err *e)
 	unsigned n = vm->options->n_devices;
 	int r = 0;
 
-	dialer_init(&vm->dialer, &vm->supervisor, &vm->loop);
+	errands_init(&vm->errands, &vm->supervisor, &vm->loop);
 	vm->devices = calloc(n + 1, sizeof(*vm->devices));
 	if (!vm->devices)
 		return err_set(e, -ENOMEM, "devices: out of memory");
@@ -339,6 +353,7 @@ static int confine_and_go(struct vm *vm, struct err *e)
 static int (*const boot_order[])(struct vm *vm, struct err *e) = {
 	check_inherited,	/* while every descriptor there is, is somebody else's */
 	init_report,
+	vm_vmshm_listen,
 	init_supervisor,	/* forked before there is anything to inherit */
 	init_loop,
 	vm_life_init,
@@ -374,5 +389,6 @@ int vm_init(struct vm *vm, const struct options *o, struct err *e)
 	/* What ends the start may have ended the supervisors, too: a host without seccomp does. */
 	if (r && o->mem.name)
 		shm_named_unlink(vm->supervisor.shm, o->mem.name);
+	vm_vmshm_drop_names(vm, true);
 	return r;
 }

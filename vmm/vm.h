@@ -13,6 +13,7 @@
 #include <limits.h>
 
 #include "base/err.h"
+#include "base/listener.h"
 #include "devices/pci.h"
 #include "devices/platform.h"
 #include "devices/serial.h"
@@ -21,7 +22,7 @@
 #include "vmm/arch_x86.h"
 #include "vmm/console.h"
 #include "vmm/desc.h"
-#include "vmm/dialer.h"
+#include "vmm/errands.h"
 #include "vmm/kvm.h"
 #include "vmm/loader.h"
 #include "vmm/options.h"
@@ -44,6 +45,11 @@ struct vm {
 	const struct options *options;
 	struct report report;
 	struct supervisor supervisor;
+	/* By --vmshm, the first n_events_socks: what events= listens on, until the device takes
+	 * it, and its name, until there is a supervisor to remove it; or -1. */
+	int events_socks[OPTIONS_LIST_MAX];
+	struct listener events_names[OPTIONS_LIST_MAX];
+	unsigned n_events_socks;
 	struct sandbox sandbox;
 	struct loop loop;
 	struct kvm kvm;
@@ -60,7 +66,7 @@ struct vm {
 	struct machine_desc desc;
 	char *cmdline;			/* owned: the whole command line */
 	struct vcpus vcpus;
-	struct dialer dialer;
+	struct errands errands;
 	struct vhost_user_device *devices;	/* n_devices of them */
 	unsigned n_devices;
 	int signals;			/* signalfd */

@@ -10,7 +10,7 @@ MARK = re.compile(r"^<!-- calls: (\S+) (\w+) -->\n((?:.+\n)+)", re.M)
 ANY = {"ANY", "SECCOMP_ANY"}
 TABLES = {
     ("base/seccomp.c", "always_allowed"), ("vmm/sandbox.c", "vcpu_rules"), ("vmm/sandbox.c", "loop_rules"),
-    ("vmm/supervisor.c", "rules"), ("vhost/backends/sandbox.c", "common_rules"), ("vhost/backends/blk.c", "rules"),
+    ("vmm/supervise.c", "rules"), ("vhost/backends/sandbox.c", "common_rules"), ("vhost/backends/blk.c", "rules"),
     ("vhost/backends/pmem.c", "rules"),
 }
 

@@ -368,9 +368,8 @@ static void without_a_name_there_is_no_spare_and_no_object(void **state)
 /* A subverted VMM has the sockets, and can send what it likes. */
 static void whatever_it_is_asked_the_spare_connects_to_nothing(void **state)
 {
-	static const char *const sockets[] = { "/nonexistent" };
-	struct supervisor_rights rights = { .sockets = sockets,
-					    .n_sockets = 1,
+	static const struct supervisor_socket sockets[] = { { "/nonexistent", SOCK_STREAM } };
+	struct supervisor_rights rights = { .sockets = sockets, .n_sockets = 1,
 					    .shm_name = UNUSED_NAME };
 	const uint32_t connect_to_0[2] = { 0, 0 };
 	char answer[4096];
@@ -418,7 +417,9 @@ static struct supervisor_answer answer_to(struct supervisor *s, unsigned index)
 static void who_asks_without_waiting_gets_connection_and_peer_or_a_sentence(void **state)
 {
 	char path[64];
-	const char *sockets[] = { "/nonexistent", path, NULL };
+	const struct supervisor_socket sockets[] = {
+		{ "/nonexistent", SOCK_STREAM }, { path, SOCK_STREAM }, { NULL, 0 },
+	};
 	struct supervisor_rights rights = { .sockets = sockets, .n_sockets = ARRAY_SIZE(sockets) };
 	struct supervisor_answer a;
 	struct supervisor s;
@@ -436,7 +437,7 @@ static void who_asks_without_waiting_gets_connection_and_peer_or_a_sentence(void
 	assert_non_null(strstr(a.why.msg, "there is no such socket"));
 	a = answer_to(&s, 1);
 	assert_int_equal(a.error, 0);
-	assert_true(a.sock >= 0 && a.pidfd >= 0);
+	assert_true(a.fd >= 0 && a.pidfd >= 0);
 	/* No path of an inherited socket, and none at all. */
 	assert_int_equal(answer_to(&s, 2).error, -EACCES);
 	assert_int_equal(answer_to(&s, 3).error, -EACCES);
@@ -445,7 +446,7 @@ static void who_asks_without_waiting_gets_connection_and_peer_or_a_sentence(void
 	assert_int_equal(answer_to(&s, 1).error, -EAGAIN);
 	supervisor_end(&s);
 	assert_int_equal(supervisor_ask(&s, 1, &e), -EPIPE);
-	close(a.sock);
+	close(a.fd);
 	close(a.pidfd);
 	close(fd);
 	unlink(path);
@@ -455,7 +456,7 @@ static void who_asks_without_waiting_gets_connection_and_peer_or_a_sentence(void
 static void an_answer_without_a_descriptor_for_it_is_not_the_end(void **state)
 {
 	char path[64];
-	const char *sockets[] = { path };
+	const struct supervisor_socket sockets[] = { { path, SOCK_STREAM } };
 	struct supervisor_rights rights = { .sockets = sockets, .n_sockets = 1 };
 	struct rlimit limit, low;
 	struct supervisor_answer a;
@@ -476,18 +477,18 @@ static void an_answer_without_a_descriptor_for_it_is_not_the_end(void **state)
 		a = answer_to(&s, 0);
 		setrlimit(RLIMIT_NOFILE, &limit);
 		assert_int_equal(a.error, -EMFILE);
-		assert_true(a.sock < 0 && a.pidfd < 0);
+		assert_true(a.fd < 0 && a.pidfd < 0);
 	}
 	assert_int_equal(supervisor_ask(&s, 0, &e), 0);
 	a = answer_to(&s, 0);
 	supervisor_end(&s);
-	assert_int_equal(close(a.sock) + close(a.pidfd) + close(fd), 0);
+	assert_int_equal(close(a.fd) + close(a.pidfd) + close(fd), 0);
 	unlink(path);
 }
 
 static void a_supervisor_that_was_killed_answers_no_more(void **state)
 {
-	static const char *const sockets[] = { "/nonexistent" };
+	static const struct supervisor_socket sockets[] = { { "/nonexistent", SOCK_STREAM } };
 	struct supervisor_rights rights = { .sockets = sockets, .n_sockets = 1 };
 	struct supervisor_answer a;
 	struct supervisor s;

@@ -18,6 +18,7 @@
 #include <linux/virtio_pci.h>
 
 #include "base/fd.h"
+#include "devices/unix_connect.h"
 #include "devices/vhost_user_socket.h"
 #include "tests/unit/vhost_user_rig.h"
 
@@ -319,7 +320,7 @@ static void a_listening_daemon_is_reached(void **state)
 
 	bind_socket(p, SOCK_STREAM);
 	listen(p->fd, 1);
-	sock = vhost_user_connect(p->path, &p->e);
+	sock = unix_connect(p->path, SOCK_STREAM, &p->e);
 	assert_true(sock >= 0);
 }
 
@@ -327,7 +328,7 @@ static void a_socket_that_does_not_exist_says_start_the_daemon(void **state)
 {
 	struct place *p = *state;
 
-	assert_int_equal(vhost_user_connect(p->path, &p->e), -ENOENT);
+	assert_int_equal(unix_connect(p->path, SOCK_STREAM, &p->e), -ENOENT);
 	says(p, "start the daemon first");
 }
 
@@ -336,7 +337,7 @@ static void a_socket_where_nobody_listens_says_so(void **state)
 	struct place *p = *state;
 
 	bind_socket(p, SOCK_STREAM);
-	assert_int_equal(vhost_user_connect(p->path, &p->e), -ECONNREFUSED);
+	assert_int_equal(unix_connect(p->path, SOCK_STREAM, &p->e), -ECONNREFUSED);
 	says(p, "nobody listens");
 }
 
@@ -346,7 +347,7 @@ static void a_file_that_is_no_socket_says_so(void **state)
 	FILE *f = fopen(p->path, "w");
 
 	fclose(f);
-	assert_int_equal(vhost_user_connect(p->path, &p->e), -ECONNREFUSED);
+	assert_int_equal(unix_connect(p->path, SOCK_STREAM, &p->e), -ECONNREFUSED);
 	says(p, "not a socket");
 }
 
@@ -355,7 +356,7 @@ static void a_datagram_socket_is_no_daemons(void **state)
 	struct place *p = *state;
 
 	bind_socket(p, SOCK_DGRAM);
-	assert_int_equal(vhost_user_connect(p->path, &p->e), -EPROTOTYPE);
+	assert_int_equal(unix_connect(p->path, SOCK_STREAM, &p->e), -EPROTOTYPE);
 	says(p, "stream");
 }
 
@@ -366,9 +367,9 @@ static void a_path_too_long_for_a_socket_says_how_long_it_may_be(void **state)
 
 	(void)state;
 	memset(path, 'x', 108);
-	assert_int_equal(vhost_user_connect(path, &e), -ENAMETOOLONG);
+	assert_int_equal(unix_connect(path, SOCK_STREAM, &e), -ENAMETOOLONG);
 	assert_non_null(strstr(e.msg, "107"));
-	assert_int_equal(vhost_user_connect("", &e), -ENAMETOOLONG);
+	assert_int_equal(unix_connect("", SOCK_STREAM, &e), -ENAMETOOLONG);
 }
 
 #define CASE(name) \

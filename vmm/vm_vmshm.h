@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The VMShm devices of a VM: steps of its boot. Set-up, by vm.c only.
+ */
+#ifndef VMM_VM_VMSHM_H
+#define VMM_VM_VMSHM_H
+
+#include <stdbool.h>
+
+#include "base/err.h"
+
+struct vm;
+
+/* While every descriptor there is, is somebody else's: whether those of map= are what they have to
+ * be. Says on the log how to allow a name to a device that may open none. 0 or -errno with @e. */
+int vm_vmshm_check(struct vm *vm, struct err *e);
+/* Listens where events= says, for devices that do not exist yet: before the supervisor is forked,
+ * which removes the sockets' names. 0 or -errno with @e. */
+int vm_vmshm_listen(struct vm *vm, struct err *e);
+/* Gives up the names: to the supervisor, once it is forked; or, with @remove, to nobody. Twice. */
+void vm_vmshm_drop_names(struct vm *vm, bool remove);
+
+#endif
