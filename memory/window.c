@@ -12,6 +12,7 @@
 
 #include "base/keyval.h"
 #include "base/range.h"
+#include "memory/window_private.h"
 
 /* It splits what is beneath, and is two itself when its object shrinks. */
 enum { AREAS_PER_MAPPING = 3 };
@@ -52,8 +53,7 @@ static int put_zeros(struct mem_window *w, uint64_t offset, uint64_t len, uint64
 	return r;
 }
 
-/* Puts filler over [offset, offset + len), whatever is there. 0 or -errno. */
-static int cover(struct mem_window *w, uint64_t offset, uint64_t len)
+int window_cover(struct mem_window *w, uint64_t offset, uint64_t len)
 {
 	uint64_t cost = idle_of(w, len);
 	int r = filler_cover(&w->filler, w->host, offset, len);
@@ -76,8 +76,7 @@ static int compare(const void *a, const void *b)
 	return y->offset + y->len <= x->offset;
 }
 
-/* A mapping that shares a byte with [offset, offset + len) of the window, or NULL. */
-static struct window_mapping *find(const struct mem_window *w, uint64_t offset, uint64_t len)
+struct window_mapping *window_search(const struct mem_window *w, uint64_t offset, uint64_t len)
 {
 	const struct window_mapping key = { .offset = offset, .len = len };
 	struct window_mapping *const *node = tfind(&key, &w->tree, compare);
@@ -87,7 +86,7 @@ static struct window_mapping *find(const struct mem_window *w, uint64_t offset, 
 
 static struct window_mapping *find_at(const struct mem_window *w, uint64_t offset)
 {
-	return offset < w->size ? find(w, offset, 1) : NULL;
+	return offset < w->size ? window_search(w, offset, 1) : NULL;
 }
 
 static struct window_mapping *any(const struct mem_window *w)
@@ -95,30 +94,30 @@ static struct window_mapping *any(const struct mem_window *w)
 	return w->tree ? *(struct window_mapping **)w->tree : NULL;
 }
 
-/* Counts @m, which has an object, and keeps it. 0 or -errno. */
-static int keep(struct mem_window *w, struct window_mapping *m)
+int window_insert(struct mem_window *w, struct window_mapping *m, struct err *e)
 {
-	if (!area_budget_take(w->areas, AREAS_PER_MAPPING))
-		return -ENOSPC;
-	if (!tsearch(m, &w->tree, compare)) {
-		area_budget_give(w->areas, AREAS_PER_MAPPING);
-		return -ENOMEM;
-	}
+	if (!tsearch(m, &w->tree, compare))
+		return err_set(e, -ENOMEM, "the window has %u mappings, and there is no memory for"
+			       " more", w->count);
 	w->count++;
 	w->changes++;
 	return 0;
 }
 
-/* Undoes window_object_use and keep. */
-static void forget(struct mem_window *w, struct window_mapping *m)
+void window_dismiss(struct mem_window *w, struct window_mapping *m)
 {
-	tdelete(m, &w->tree, compare);
 	area_budget_give(w->areas, AREAS_PER_MAPPING);
-	w->count--;
-	w->changes++;
 	w->idle -= m->idle;
 	window_object_drop(&w->objects, m);
 	free(m);
+}
+
+void window_forget(struct mem_window *w, struct window_mapping *m)
+{
+	tdelete(m, &w->tree, compare);
+	w->count--;
+	w->changes++;
+	window_dismiss(w, m);
 }
 
 /* --- the window --- */
@@ -189,7 +188,7 @@ void window_fini(struct mem_window *w)
 	if (!w->objects.buckets)
 		return;
 	while (w->count)
-		forget(w, any(w));
+		window_forget(w, any(w));
 	if (w->areas)
 		area_budget_give(w->areas, filler_areas(&w->filler, w->size));
 	if (w->reservation)
@@ -208,7 +207,7 @@ static int check_place(const struct mem_window *w, uint64_t offset, uint64_t len
 			       "the mapping 0x%" PRIx64 "+0x%" PRIx64
 			       " is empty or not within the window of 0x%" PRIx64 " bytes",
 			       offset, len, w->size);
-	other = find(w, offset, len);
+	other = window_search(w, offset, len);
 	if (other)
 		return err_set(e, -EEXIST,
 			       "the mapping 0x%" PRIx64 "+0x%" PRIx64
@@ -221,23 +220,35 @@ static int check_place(const struct mem_window *w, uint64_t offset, uint64_t len
 }
 
 /* Read-only is a private copy: the guest's stray stores neither reach the object nor stop it. */
-static int place_object(struct mem_window *w, const struct window_mapping *m, int fd, struct err *e)
+void *window_stage(const struct window_mapping *m, int fd, int *ret_code, struct err *e)
 {
 	/* Huge pages are reserved, or a guest's store would find none left. */
 	int reserve_none = m->object->page == page_size() ? MAP_NORESERVE : 0;
 	int flags = m->rw ? MAP_SHARED : MAP_PRIVATE | reserve_none;
 	void *from = mmap(NULL, m->len, PROT_READ | PROT_WRITE, flags, fd, (off_t)m->fd_offset);
-	int r;
 
-	if (from == MAP_FAILED)
-		return err_sys(e, "the fd of the mapping cannot be mapped %s",
-			       m->rw ? "read-write" : "read-only");
+	if (from == MAP_FAILED) {
+		*ret_code = err_sys(e, "the fd of the mapping cannot be mapped %s",
+				    m->rw ? "read-write" : "read-only");
+		return NULL;
+	}
 	madvise(from, m->len, MADV_DONTDUMP);
+	return from;
+}
+
+static int place_object(struct mem_window *w, const struct window_mapping *m, int fd, struct err *e)
+{
+	int r;
+	void *from = window_stage(m, fd, &r, e);
+
+	if (!from)
+		return r;
 	r = area_move(from, w->host + m->offset, m->len);
 	if (r == 0)
 		return 0;
 	err_set(e, r, "the mapping cannot be moved into the window: %s", strerror(-r));
-	cover(w, m->offset, m->len); /* should mremap have got as far as unmapping what was there */
+	/* should mremap have got as far as unmapping what was there */
+	window_cover(w, m->offset, m->len);
 	return r;
 }
 
@@ -259,46 +270,60 @@ static int take_idle(struct mem_window *w, struct window_mapping *m, struct err 
 		       size_format(w->idle_max, limit));
 }
 
+int window_admit(struct mem_window *w, const struct window_mapping *wanted, int fd,
+		 struct window_mapping **ret, struct err *e)
+{
+	struct window_mapping *m, counted = *wanted;
+	struct stat st = { 0 };
+	uint64_t page = 0;
+	int r = window_object_check(&w->objects, fd, wanted, &st, &page, e);
+
+	if (!r)
+		r = take_idle(w, &counted, e);
+	if (r)
+		return r;
+	if (!area_budget_take(w->areas, AREAS_PER_MAPPING)) {
+		w->idle -= counted.idle;
+		return err_set(e, -ENOSPC, "the window has %u mappings, and this process no memory"
+			       " areas for more: raise vm.max_map_count", w->count);
+	}
+	m = malloc(sizeof(*m));
+	if (m) {
+		*m = counted;
+		m->object = window_object_use(&w->objects, m, fd, &st, page);
+	}
+	if (!m || !m->object) {
+		r = err_sys(e, "the window cannot keep the fd of the mapping%s", errno == EMFILE ?
+			    " (the rest is for other devices; raise ulimit -n)" : "");
+		area_budget_give(w->areas, AREAS_PER_MAPPING);
+		w->idle -= counted.idle;
+		free(m);
+		return r;
+	}
+	*ret = m;
+	return 0;
+}
+
 int window_map(struct mem_window *w, uint64_t offset, int fd, uint64_t fd_offset, uint64_t len,
 	       bool rw, struct err *e)
 {
 	struct window_mapping *m, wanted = {
 		.offset = offset, .len = len, .live = len, .fd_offset = fd_offset, .rw = rw,
 	};
-	struct stat st = { 0 };
-	uint64_t page = 0;
 	int r = check_place(w, offset, len, e);
 
 	if (!r)
-		r = window_object_check(&w->objects, fd, &wanted, &st, &page, e);
-	if (!r)
-		r = take_idle(w, &wanted, e);
+		r = window_admit(w, &wanted, fd, &m, e);
 	if (r)
 		return r;
-	m = malloc(sizeof(*m));
-	if (m) {
-		*m = wanted;
-		m->object = window_object_use(&w->objects, m, fd, &st, page);
-	}
-	if (!m || !m->object) {
-		w->idle -= wanted.idle;
-		r = err_sys(e, "the window cannot keep the fd of the mapping%s", errno == EMFILE ?
-			    " (the rest is for other devices; raise ulimit -n)" : "");
-		free(m);
-		return r;
-	}
-	r = keep(w, m);
+	r = window_insert(w, m, e);
 	if (r) {
-		w->idle -= m->idle;
-		window_object_drop(&w->objects, m);
-		free(m);
-		return err_set(e, r, "the window has %u mappings, and %s", w->count, r == -ENOSPC ?
-			       "this process no memory areas for more: raise vm.max_map_count" :
-			       "there is no memory for more");
+		window_dismiss(w, m);
+		return r;
 	}
 	r = place_object(w, m, fd, e);
 	if (r)
-		forget(w, m);
+		window_forget(w, m);
 	else if (rw)
 		window_object_writable(&w->objects, m, fd);
 	return r;
@@ -322,34 +347,37 @@ int window_unmap(struct mem_window *w, uint64_t offset, uint64_t len, struct err
 	if (!m || m->offset != offset || m->len != len)
 		return err_set(e, -ENOENT, "0x%" PRIx64 "+0x%" PRIx64 " is not exactly one mapping",
 			       offset, len);
-	r = cover(w, offset, len);
+	r = window_cover(w, offset, len);
 	if (r)
 		return err_set(e, r,
 			       "the mapping 0x%" PRIx64 "+0x%" PRIx64 " cannot be taken away: %s",
 			       offset, len, strerror(-r));
-	forget(w, m);
+	window_forget(w, m);
 	return 0;
 }
 
 int window_clear(struct mem_window *w, struct err *e)
 {
+	bool private = w->filler.fd < 0;
 	int r;
 
-	while (w->count) {
+	while (w->count && !private) {
 		const struct window_mapping *m = any(w);
 
 		r = window_unmap(w, m->offset, m->len, e);
 		if (r)
 			return r;
 	}
-	if (w->filler.fd < 0 || w->loose) {
-		r = w->filler.fd < 0 ? filler_zeros(w->host, w->size) :
-				       filler_cover(&w->filler, w->host, 0, w->size);
+	if (private || w->loose) {
+		r = private ? filler_zeros(w->host, w->size) :
+			      filler_cover(&w->filler, w->host, 0, w->size);
 		if (r)
 			return err_set(e, r, "a window cannot be emptied: %s", strerror(-r));
 		w->idle -= w->loose;
 		w->loose = 0;
 	}
+	while (w->count)
+		window_forget(w, any(w));
 	r = filler_empty(&w->filler);
 	return r ? err_set(e, r, "emptying the filler of a window: %s", strerror(-r)) : 0;
 }
@@ -363,7 +391,7 @@ static int cut(struct mem_window *w, struct window_mapping *m, uint64_t left)
 	uint64_t cost = m->rw ? idle_of(w, len) : 0; /* read-only: it was counted with the rest */
 
 	if (!idle_take(w, cost))
-		return cover(w, offset, len);
+		return window_cover(w, offset, len);
 	return put_zeros(w, offset, len, cost, &m->idle);
 }
 
