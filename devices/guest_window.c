@@ -253,7 +253,7 @@ bool guest_windows_access(struct machine *m, struct guest_access *a, uint64_t gp
 		.retry = { .expired = access_run, .arg = a },
 	};
 	machine_run_in_loop(m, &a->job);
-	machine_wait_until(m, is_done, a);
+	machine_wait_until(m, is_done, a, NULL);
 	return true;
 }
 

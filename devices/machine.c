@@ -35,10 +35,11 @@ void machine_run_in_loop(struct machine *m, struct loop_job *job)
 		job->run(job->arg);
 }
 
-void machine_wait_until(struct machine *m, bool (*done)(void *arg), void *arg)
+void machine_wait_until(struct machine *m, bool (*done)(void *arg), void *arg,
+			const uint64_t *answer)
 {
 	if (m->ops->in_vcpu(m->ctx))
-		m->ops->wait_until(m->ctx, done, arg);
+		m->ops->wait_until(m->ctx, done, arg, answer);
 }
 
 void machine_wake(struct machine *m)

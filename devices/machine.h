@@ -57,7 +57,7 @@ struct machine_ops {
 	void (*wait_for_job)(void *ctx, struct loop_job *job);
 	/* Any. Called by machine_wait_until in a vCPU's exit: the exit ends only when @done says
 	 * so, which is asked under the lock, at once and after each wake. */
-	void (*wait_until)(void *ctx, bool (*done)(void *arg), void *arg);
+	void (*wait_until)(void *ctx, bool (*done)(void *arg), void *arg, const uint64_t *answer);
 	/* Any. What a `done` asks about may have changed. */
 	void (*wake)(void *ctx);
 };
@@ -125,8 +125,13 @@ void machine_run_in_loop(struct machine *m, struct loop_job *job);
  * one wait an exit. What makes it true calls machine_wake. The wait is without the lock, after the
  * device code returned, and a pause of the machine interrupts it; a reset ends it, since @done is
  * to be true of a device that was reset. In the loop nothing happens.
+ *
+ * With @answer (borrowed until then, may be NULL), in the exit of an MMIO read: the guest reads
+ * *@answer as it is when @done was true, in place of what the device code returned. KVM must finish
+ * an instruction before its vCPU can be paused, so a pause takes *@answer as it is.
  */
-void machine_wait_until(struct machine *m, bool (*done)(void *arg), void *arg);
+void machine_wait_until(struct machine *m, bool (*done)(void *arg), void *arg,
+			const uint64_t *answer);
 /* Any thread, under the lock. */
 void machine_wake(struct machine *m);
 

@@ -173,7 +173,7 @@ static void start(struct virtio_dev *d)
 
 	want_work(d);
 	if (d->shmem)
-		machine_wait_until(dev->machine, is_started, dev);
+		machine_wait_until(dev->machine, is_started, dev, NULL);
 }
 
 static const struct virtio_backend_ops backend_ops = {

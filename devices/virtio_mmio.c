@@ -267,7 +267,7 @@ static void status_write(struct virtio_mmio *t, uint32_t value)
 		return;
 	virtio_set_status(d, (uint8_t)value);
 	if (d->resetting)
-		machine_wait_until(t->machine, is_not_resetting, d);
+		machine_wait_until(t->machine, is_not_resetting, d, NULL);
 }
 
 static void reg_write(struct virtio_mmio *t, uint64_t off, uint32_t value)

@@ -221,15 +221,27 @@ static void wait_for_fence(struct vcpu *c)
 	c->fence_wanted = false;
 }
 
+/* What the MMIO read of this exit gives is known only now. */
+static void take_answer(struct vcpu *c)
+{
+	if (c->answer)
+		memcpy(c->run->mmio.data, c->answer, c->run->mmio.len);
+	c->answer = NULL;
+}
+
 /* Under the lock. Ends with the wait or at a pause: the loop may be told by it to go on. */
 static void wait_until(struct vcpu *c)
 {
-	while (c->until && !c->until(c->until_arg)) {
-		if (c->all->pause)
-			return;
-		pthread_cond_wait(&c->all->wake, &c->all->machine->lock);
+	bool paused = false;
+
+	while (c->until && !paused && !c->until(c->until_arg)) {
+		paused = c->all->pause;
+		if (!paused)
+			pthread_cond_wait(&c->all->wake, &c->all->machine->lock);
 	}
-	c->until = NULL;
+	take_answer(c);
+	if (!paused)
+		c->until = NULL;
 }
 
 /*
@@ -338,9 +350,11 @@ void vcpus_wait_for_job(struct vcpus *v, struct loop_job *job)
 	loop_post(v->machine->loop, &self->fence);
 }
 
-void vcpus_wait_until(struct vcpus *v, bool (*done)(void *arg), void *arg)
+void vcpus_wait_until(struct vcpus *v, bool (*done)(void *arg), void *arg, const uint64_t *answer)
 {
 	assert(self && self->all == v && !self->until);
+	assert(!answer || (self->run->exit_reason == KVM_EXIT_MMIO && !self->run->mmio.is_write));
+	self->answer = answer;
 	self->until = done;
 	self->until_arg = arg;
 }

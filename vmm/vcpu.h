@@ -61,6 +61,7 @@ struct vcpu {
 	/* What else an exit waits for; NULL: nothing. */
 	bool (*until)(void *arg);
 	void *until_arg;
+	const uint64_t *answer;	/* the MMIO read it is gets this; NULL: what it has already */
 };
 
 /* All of a VM's vCPUs. Fields below `lock` in comments are under the device lock. */
@@ -98,8 +99,9 @@ void vcpus_resume(struct vcpus *v);
 bool vcpus_in_vcpu(const struct vcpus *v);
 /* On a vCPU, under the lock: posts @job; this exit ends only when it has run. */
 void vcpus_wait_for_job(struct vcpus *v, struct loop_job *job);
-/* On a vCPU, under the lock: this exit ends only when @done(@arg); a pause comes between. */
-void vcpus_wait_until(struct vcpus *v, bool (*done)(void *arg), void *arg);
+/* On a vCPU, under the lock: this exit ends only when @done(@arg); a pause comes between. @answer is
+ * as in machine_wait_until. */
+void vcpus_wait_until(struct vcpus *v, bool (*done)(void *arg), void *arg, const uint64_t *answer);
 /* Under the lock. What a `done` asks about may have changed. */
 void vcpus_wake(struct vcpus *v);
 

@@ -66,9 +66,9 @@ static void wait_for_job(void *ctx, struct loop_job *job)
 	vcpus_wait_for_job(&((struct vm *)ctx)->vcpus, job);
 }
 
-static void wait_until(void *ctx, bool (*done)(void *arg), void *arg)
+static void wait_until(void *ctx, bool (*done)(void *arg), void *arg, const uint64_t *answer)
 {
-	vcpus_wait_until(&((struct vm *)ctx)->vcpus, done, arg);
+	vcpus_wait_until(&((struct vm *)ctx)->vcpus, done, arg, answer);
 }
 
 static void wake(void *ctx)

@@ -157,13 +157,14 @@ static void fake_wait_for_job(void *ctx, struct loop_job *job)
 	loop_post(&f->loop, job);
 }
 
-static void fake_wait_until(void *ctx, bool (*done)(void *arg), void *arg)
+static void fake_wait_until(void *ctx, bool (*done)(void *arg), void *arg, const uint64_t *answer)
 {
 	struct fake_machine *f = ctx;
 
 	assert(f->in_vcpu && !f->until);
 	f->until = done;
 	f->until_arg = arg;
+	f->answer = answer;
 }
 
 static void fake_wake(void *ctx)
@@ -231,6 +232,7 @@ static void vcpu_exit_end(struct fake_machine *f, unsigned waits)
 
 uint64_t fake_vcpu_read(struct fake_machine *f, struct bus *bus, uint64_t addr, unsigned size)
 {
+	const uint64_t *before = f->answer;
 	unsigned waits = f->waits;
 	uint64_t value;
 
@@ -239,7 +241,7 @@ uint64_t fake_vcpu_read(struct fake_machine *f, struct bus *bus, uint64_t addr, 
 	value = bus_read(bus, addr, size);
 	pthread_mutex_unlock(&f->machine.lock);
 	vcpu_exit_end(f, waits);
-	return value;
+	return f->answer && f->answer != before && !fake_vcpu_waits(f) ? f->answered : value;
 }
 
 void fake_vcpu_write(struct fake_machine *f, struct bus *bus, uint64_t addr, unsigned size,
@@ -256,9 +258,13 @@ void fake_vcpu_write(struct fake_machine *f, struct bus *bus, uint64_t addr, uns
 
 bool fake_vcpu_waits(struct fake_machine *f)
 {
-	if (f->until && f->until(f->until_arg))
-		f->until = NULL;
-	return f->until;
+	if (!f->until || !f->until(f->until_arg))
+		return f->until;
+	f->until = NULL;
+	if (f->answer)
+		f->answered = *f->answer;
+	f->answer = NULL;
+	return false;
 }
 
 void fake_vcpu_doorbell(struct fake_machine *f, uint64_t addr, unsigned size, uint64_t value)

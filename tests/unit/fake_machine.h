@@ -66,6 +66,8 @@ struct fake_machine {
 	 * with fake_vcpu_waits. */
 	bool (*until)(void *arg);
 	void *until_arg;
+	const uint64_t *answer;		/* what the read that waits gives then, or NULL */
+	uint64_t answered;		/* what the last read gave that waited with an answer */
 	unsigned wakes;
 };
 
@@ -80,13 +82,15 @@ unsigned fake_machine_calls(const struct fake_machine *f);
 void fake_machine_run_loop(struct fake_machine *f);
 
 /* A guest access to @bus: one exit of a vCPU. When the exit waits for a job the loop runs before it
- * ends; otherwise posted jobs stay posted until fake_machine_run_loop. */
+ * ends; otherwise posted jobs stay posted until fake_machine_run_loop. A read whose wait for an answer has
+ * ended by then gives it; one that still waits, what the device said at first. */
 uint64_t fake_vcpu_read(struct fake_machine *f, struct bus *bus, uint64_t addr, unsigned size);
 void fake_vcpu_write(struct fake_machine *f, struct bus *bus, uint64_t addr, unsigned size,
 		     uint64_t value);
 /* A guest write that a matching ioeventfd takes, as in the kernel; else it is fake_vcpu_write. */
 void fake_vcpu_doorbell(struct fake_machine *f, uint64_t addr, unsigned size, uint64_t value);
-/* Whether the last exit has not ended: what it waits for is not so. */
+/* Whether the last exit has not ended: what it waits for is not so. Once it is, a read's answer is
+ * in @f->answered. */
 bool fake_vcpu_waits(struct fake_machine *f);
 
 /* Takes the interrupts the guest got on @gsi since it was asked last: signals of an edge line or
