@@ -506,7 +506,7 @@ int pci_dev_add(struct pci_bus *b, struct pci_dev *d, struct err *e)
 	if (slot == PCI_SLOTS)
 		return err_set(e, -ENOSPC, "%s: all %d PCI slots are taken; use fewer devices", d->name,
 			       PCI_SLOTS - 1);
-	r = intx_connect(&b->intx[slot % PCI_INTX_LINES], e);
+	r = d->no_intx ? 0 : intx_connect(&b->intx[slot % PCI_INTX_LINES], e);
 	if (r)
 		return err_prefix(e, r, "%s: ", d->name);
 
@@ -524,6 +524,8 @@ int pci_dev_add(struct pci_bus *b, struct pci_dev *d, struct err *e)
 	}
 	d->bus = b;
 	d->wmask[PCI_COMMAND] |= PCI_COMMAND_MASTER;
+	if (d->no_intx)
+		return 0;
 	d->wmask[PCI_COMMAND + 1] |= PCI_COMMAND_INTX_DISABLE >> 8;
 	d->wmask[PCI_INTERRUPT_LINE] = 0xff;
 	d->config[PCI_INTERRUPT_PIN] = 1;

@@ -78,6 +78,7 @@ struct pci_dev {
 	 */
 	void (*config_written)(struct pci_dev *d, unsigned off, unsigned len);
 	void (*config_reading)(struct pci_dev *d, unsigned off, unsigned len);
+	bool no_intx;			/* set-up: it has no interrupt pin */
 	bool intx;			/* level of the INTx pin as the device wants it */
 	bool intx_driven;		/* pci.c's: the same, but not while COMMAND disables INTx */
 	struct misuse collisions;	/* BARs put where they cannot be */
@@ -127,7 +128,7 @@ void pci_dev_bar(struct pci_dev *d, unsigned bar, struct pci_bar desc);
 /* Set-up. Appends a capability of @len bytes (id and next included); returns its offset in
  * config. */
 unsigned pci_dev_capability(struct pci_dev *d, uint8_t id, unsigned len);
-/* Set-up or loop. Puts the device in the first free slot, assigns BARs and the INTx pin. 0 or
+/* Set-up or loop. Puts the device in the first free slot, assigns BARs and the INTx pin, A (none with no_intx). 0 or
  * -errno with @e. The device must not move in memory until pci_dev_del or pci_bus_fini. */
 int pci_dev_add(struct pci_bus *b, struct pci_dev *d, struct err *e);
 /* Loop. Takes the device off its bus, BARs unmapped and INTx down; harmless when it is on none. */

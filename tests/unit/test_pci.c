@@ -232,6 +232,28 @@ static unsigned gsi_of(const struct card *c)
 	return pci_intx_gsi[c->pci.slot % PCI_INTX_LINES];
 }
 
+static void a_device_without_a_pin_has_no_line(void **state)
+{
+	struct fixture *f = *state;
+	struct card *c = calloc(1, sizeof(*c));
+	unsigned calls;
+
+	card_init(c, "card without a pin");
+	c->pci.no_intx = true;
+	calls = f->fake.irqfd_adds;
+	assert_int_equal(pci_dev_add(&f->bus, &c->pci, &f->e), 0);
+	assert_int_equal(f->fake.irqfd_adds, calls);
+	pci_dev_reset(&c->pci);
+	conf1_write(f, c->pci.slot, PCI_INTERRUPT_LINE, 1, 7);
+	conf1_write(f, c->pci.slot, PCI_COMMAND, 2, 0xffff);
+	assert_int_equal(conf1_read(f, c->pci.slot, PCI_INTERRUPT_PIN, 1), 0);
+	assert_int_equal(conf1_read(f, c->pci.slot, PCI_INTERRUPT_LINE, 1), 0);
+	assert_int_equal(conf1_read(f, c->pci.slot, PCI_COMMAND, 2),
+			 PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
+	pci_dev_del(&c->pci);
+	free(c);
+}
+
 static void a_pin_raises_the_line_that_its_registers_name(void **state)
 {
 	struct fixture *f = *state;
@@ -370,6 +392,7 @@ int main(void)
 		CASE(live_registers_are_filled_before_they_are_read),
 		CASE(a_byte_at_0xcf9_is_reset_control_and_a_dword_is_not),
 		CASE(capabilities_form_a_list),
+		CASE(a_device_without_a_pin_has_no_line),
 		CASE(a_pin_raises_the_line_that_its_registers_name),
 		CASE(a_pin_still_up_at_eoi_interrupts_again),
 		CASE(a_pin_down_at_eoi_stays_down),
