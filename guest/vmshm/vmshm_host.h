@@ -58,8 +58,8 @@ static inline void vmshm_host_close(struct vmshm_host *h)
 	h->events = 0;
 }
 
-/* Waits until @fd can be read, or its @other end is gone (-1: there is none): 1 or -ECONNRESET. 0 when
- * the time is over. */
+/* Waits until @fd can be read: 1; or until the other end of socket @other (-1: none) is gone:
+ * -ECONNRESET. 0 when the time is over. */
 static inline int vmshm_host_poll(int fd, int other, int timeout_ms)
 {
 	struct pollfd p[2] = { { .fd = fd, .events = POLLIN }, { .fd = other } };
@@ -122,16 +122,12 @@ static inline int vmshm_host_receive(struct vmshm_host *h, int timeout_ms, struc
 	return 0;
 }
 
-/*
- * Connects to the socket @path and waits for the eventfds. -EBUSY: another program is connected;
- * -ECONNREFUSED, -ENOENT: nobody listens (yet).
- */
-static inline int vmshm_host_connect(struct vmshm_host *h, const char *path, int timeout_ms)
+/* The first half of vmshm_host_connect: connects, and does not wait for the eventfds.
+ * -ECONNREFUSED, -ENOENT: nobody listens (yet). */
+static inline int vmshm_host_call(struct vmshm_host *h, const char *path)
 {
 	struct sockaddr_un a = { .sun_family = AF_UNIX };
-	int fds[2 * VMSHM_EVENTS_MAX], r = 0;
-	struct vmshm_msg m;
-	size_t nfds;
+	int r = 0;
 
 	*h = (struct vmshm_host){ .sock = -1 };
 	if (strlen(path) >= sizeof(a.sun_path))
@@ -140,22 +136,42 @@ static inline int vmshm_host_connect(struct vmshm_host *h, const char *path, int
 	h->sock = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
 	if (h->sock < 0 || connect(h->sock, (struct sockaddr *)&a, sizeof(a)) < 0)
 		r = -errno;
-	if (!r)
-		r = vmshm_host_receive(h, timeout_ms, &m, fds, &nfds);
-	if (r == -ECONNRESET)
-		r = -EBUSY;
+	if (r)
+		vmshm_host_close(h);
+	return r;
+}
+
+/* The second half: waits for the eventfds. -EBUSY: another program is connected. */
+static inline int vmshm_host_answer(struct vmshm_host *h, int timeout_ms)
+{
+	int fds[2 * VMSHM_EVENTS_MAX];
+	struct vmshm_msg m;
+	size_t nfds;
+	int r = vmshm_host_receive(h, timeout_ms, &m, fds, &nfds);
+
 	if (!r && m.kind != VMSHM_MSG_EVENTS) {
 		vmshm_host_close_all(fds, nfds);
 		r = -EPROTO;
 	}
 	if (r) {
 		vmshm_host_close(h);
-		return r;
+		return r == -ECONNRESET ? -EBUSY : r;
 	}
 	h->events = m.events;
 	memcpy(h->wait, fds, h->events * sizeof(int));
 	memcpy(h->ring, fds + h->events, h->events * sizeof(int));
 	return 0;
+}
+
+/*
+ * Connects to the socket @path and waits for the eventfds. Errors of both halves; nothing is to be
+ * closed then.
+ */
+static inline int vmshm_host_connect(struct vmshm_host *h, const char *path, int timeout_ms)
+{
+	int r = vmshm_host_call(h, path);
+
+	return r ? r : vmshm_host_answer(h, timeout_ms);
 }
 
 /*
@@ -179,8 +195,8 @@ static inline int vmshm_host_news(struct vmshm_host *h, int timeout_ms, struct v
 	return 0;
 }
 
-/* Waits for the guest's event @n. How often it was rung since it was asked for last; 0 when the time
- * is over; -ECONNRESET: the VM ended. */
+/* Waits for the guest's event @n. How often it was rung since it was asked for last; 0 when the
+ * time is over; -ECONNRESET: the VM ended. */
 static inline int vmshm_host_wait(struct vmshm_host *h, unsigned n, int timeout_ms)
 {
 	uint64_t count;
