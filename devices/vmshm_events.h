@@ -24,16 +24,10 @@
 #include "devices/machine.h"
 #include "devices/msix.h"
 #include "devices/pci.h"
+#include "devices/vmshm_listener.h"
 #include "devices/vmshm_options.h"
+#include "devices/vmshm_peer.h"
 #include "guest/vmshm/vmshm_events.h"
-
-/* What the guest has open; told to who takes the events. */
-struct vmshm_news {
-	int fd;				/* borrowed during the call; -1: nothing is open */
-	struct vmshm_msg msg;		/* flags, generation, size, offset, mapped, name are read */
-};
-
-struct vmshm_events;	/* its fields are here, below, and vmshm_events.c's alone */
 
 struct vmshm_events_owner {
 	/* What the guest has open now, asked for when somebody connects. @ret->fd is borrowed
@@ -49,17 +43,23 @@ struct vmshm_events {
 	const char *name;		/* borrowed: the device's id */
 	struct vmshm_events_owner owner;
 	struct msix msix;		/* only with vectors */
+	unsigned vectors;
 	unsigned count;			/* events each way */
 	int kick[VMSHM_EVENTS_MAX];	/* owned eventfds, or -1 */
 	int call[VMSHM_EVENTS_MAX];
 	uint64_t doorbells_at, doorbells_wanted;	/* address of BAR 0, or PCI_UNMAPPED */
-	struct loop_job sync;
+	uint32_t doorbells;		/* bits: those that KVM has */
+	uint32_t rung;			/* bits: to be rung by hand */
+	struct loop_job sync, ring;
+	struct misuse refused;		/* doorbells that KVM did not take */
+	struct vmshm_listener listener;
+	struct vmshm_peer peer;
 };
 
 /*
  * Set-up, before pci_dev_add: with vectors declares VMSHM_BAR_MSIX and the capability on @pci. @o,
  * @name and @owner's arg are borrowed until vmshm_events_fini; @v must not move. Without vectors
- * there are no events and everything below does nothing. 0 or -errno with @e.
+ * there are no events, but who connects to events= still hears what is open. 0 or -errno with @e.
  */
 int vmshm_events_init(struct vmshm_events *v, struct machine *m, struct pci_dev *pci,
 		      const struct vmshm_options *o, const struct vmshm_events_owner *owner,
@@ -69,8 +69,10 @@ void vmshm_events_fini(struct vmshm_events *v);
 /* The machine is reset: registers as after power on; who is connected stays so. */
 void vmshm_events_reset(struct vmshm_events *v);
 
-/* Set-up. Takes *@listener, a listening SOCK_SEQPACKET socket. */
+/* Set-up. Takes *@listener, a listening non-blocking SOCK_SEQPACKET socket. 0 or -errno with @e. */
 int vmshm_events_listen(struct vmshm_events *v, int *listener, struct err *e);
+/* Set-up. Who connects to events-peer=, and gives v->peer the connection (vmshm_peer_try). */
+void vmshm_events_dial(struct vmshm_events *v, const struct vmshm_peer_ops *ops, void *arg);
 
 /* Any thread. BAR 0 is at @addr, or PCI_UNMAPPED, when the exit ends: doorbells follow. */
 void vmshm_events_move(struct vmshm_events *v, uint64_t addr);
@@ -81,7 +83,7 @@ void vmshm_events_config_written(struct vmshm_events *v, unsigned off, unsigned 
 unsigned vmshm_events_count(const struct vmshm_events *v);
 unsigned vmshm_events_vectors(const struct vmshm_events *v);
 bool vmshm_events_has_peer(const struct vmshm_events *v);
-/* Any thread. The guest wrote VMSHM_DOORBELL and KVM did not take it: rings. */
+/* Any thread. The guest wrote VMSHM_DOORBELL and KVM did not take it: rings, soon. */
 void vmshm_events_ring(struct vmshm_events *v, uint32_t event);
 /* Any thread. STATUS changed by itself: raises vector 0. */
 void vmshm_events_state_changed(struct vmshm_events *v);
