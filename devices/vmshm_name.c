@@ -33,3 +33,12 @@ int vmshm_name_parse(const char *buf, size_t len, char ret[VMSHM_NAME_MAX + 1])
 	memcpy(ret, buf, n);
 	return 0;
 }
+
+void vmshm_name_show(const char name[VMSHM_NAME_MAX + 1], char ret[VMSHM_NAME_MAX + 1])
+{
+	size_t i;
+
+	for (i = 0; i < VMSHM_NAME_MAX && name[i]; i++)
+		ret[i] = name[i] >= 0x20 && name[i] < 0x7f ? name[i] : '?';
+	ret[i] = 0;
+}

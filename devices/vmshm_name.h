@@ -19,4 +19,7 @@
  */
 int vmshm_name_parse(const char *buf, size_t len, char ret[VMSHM_NAME_MAX + 1]);
 
+/* @name for a log: bytes that a terminal might take for something else are question marks. */
+void vmshm_name_show(const char name[VMSHM_NAME_MAX + 1], char ret[VMSHM_NAME_MAX + 1]);
+
 #endif

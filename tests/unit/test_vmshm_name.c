@@ -80,6 +80,20 @@ static void a_name_ends_within_the_buffer_and_within_1024_bytes(void **state)
 	assert_int_equal(vmshm_name_parse("abc", 0, name), -EINVAL);
 }
 
+static void a_log_shows_no_bytes_that_move_a_cursor(void **state)
+{
+	const char name[VMSHM_NAME_MAX + 1] = "a b\x9b\x32J\xc3\xa4~";
+	char shown[VMSHM_NAME_MAX + 1], longest[VMSHM_NAME_MAX + 1];
+
+	(void)state;
+	vmshm_name_show(name, shown);
+	assert_string_equal(shown, "a b?2J??~");
+	memset(longest, 'n', VMSHM_NAME_MAX);
+	longest[VMSHM_NAME_MAX] = 0;
+	vmshm_name_show(longest, shown);
+	assert_string_equal(shown, longest);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -88,6 +102,7 @@ int main(void)
 		cmocka_unit_test(what_is_behind_the_name_is_zero),
 		cmocka_unit_test(the_longest_name_has_255_bytes),
 		cmocka_unit_test(a_name_ends_within_the_buffer_and_within_1024_bytes),
+		cmocka_unit_test(a_log_shows_no_bytes_that_move_a_cursor),
 	};
 
 	return cmocka_run_group_tests_name("vmshm_name", tests, NULL, NULL);
