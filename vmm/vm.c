@@ -227,7 +227,7 @@ static int realize_devices(struct vm *vm, struct err *e)
 		if (r)
 			return r;
 	}
-	kvm_coalesce_ports(&vm->kvm, vm->n_devices > vm->machine.mmio_devices);
+	kvm_coalesce_ports(&vm->kvm, vm->n_vmshms || vm->n_devices > vm->machine.mmio_devices);
 	report_stamp(&vm->report, STAMP_DAEMONS_READY);
 	return 0;
 }
@@ -362,6 +362,7 @@ static int (*const boot_order[])(struct vm *vm, struct err *e) = {
 	init_memory,
 	init_platform,
 	connect_devices,	/* daemons negotiate while ... */
+	vm_vmshm_init,
 	load_kernel,
 	realize_devices,	/* ... and are waited for here */
 	make_cmdline,

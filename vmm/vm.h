@@ -18,6 +18,7 @@
 #include "devices/platform.h"
 #include "devices/serial.h"
 #include "devices/vhost_user_device.h"
+#include "devices/vmshm.h"
 #include "memory/starvation.h"
 #include "vmm/arch_x86.h"
 #include "vmm/console.h"
@@ -69,6 +70,8 @@ struct vm {
 	struct errands errands;
 	struct vhost_user_device *devices;	/* n_devices of them */
 	unsigned n_devices;
+	struct vmshm *vmshms;		/* n_vmshms of them */
+	unsigned n_vmshms;
 	int signals;			/* signalfd */
 	struct loop_watch signal_watch;
 

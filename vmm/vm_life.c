@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "vmm/boot.h"
 #include "vmm/vm.h"
+#include "vmm/vm_vmshm.h"
 
 /* Port 0x80: user space begins, as cloud-hypervisor's debug port numbers it. */
 enum { BOOT_MARK_INIT = 0x41 };
@@ -232,6 +233,7 @@ static void reset(struct vm *vm)
 	vm->devices_resetting = vm->n_devices + 1;
 	for (unsigned i = 0; i < vm->vcpus.count; i++)
 		guest_access_drop(&vm->vcpus.vcpu[i].access);
+	vm_vmshm_reset(vm);
 	for (unsigned i = 0; i < vm->n_devices; i++)
 		vhost_user_device_reset(&vm->devices[i], device_is_reset, vm);
 	device_is_reset(vm);
@@ -336,6 +338,7 @@ int vm_fini(struct vm *vm)
 		r = report_write(&vm->report, &vm->mem, &vm->vcpus, vm->exit_code);
 	for (unsigned i = 0; i < vm->n_devices; i++)
 		vhost_user_device_fini(&vm->devices[i]);
+	vm_vmshm_fini(vm);
 	guest_mem_discard(&vm->mem);
 	supervisor_end(&vm->supervisor);
 	return r;

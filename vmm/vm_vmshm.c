@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "vmm/vm_vmshm.h"
 
+#include <errno.h>
+#include <stdlib.h>
 #include <sys/socket.h>
 
 #include "base/fd.h"
@@ -48,4 +50,55 @@ void vm_vmshm_drop_names(struct vm *vm, bool remove)
 			listener_close(&vm->events_names[i]);
 		fd_close(&vm->events_names[i].dir);
 	}
+}
+
+static void answered(void *arg, const struct vmshm_answer *a, int *fd)
+{
+	struct vm *vm = arg;
+
+	if (a->device < vm->n_vmshms)
+		vmshm_answered(&vm->vmshms[a->device], a, fd);
+}
+
+static void gone(void *arg)
+{
+	struct vm *vm = arg;
+
+	for (unsigned i = 0; i < vm->n_vmshms; i++)
+		vmshm_opener_gone(&vm->vmshms[i]);
+}
+
+static const struct errands_vmshm_ops errands_ops = { .answered = answered, .gone = gone };
+
+int vm_vmshm_init(struct vm *vm, struct err *e)
+{
+	unsigned n = vm->options->n_vmshms;
+	int r = 0;
+
+	vm->vmshms = calloc(n + 1, sizeof(*vm->vmshms));
+	if (!vm->vmshms)
+		return err_set(e, -ENOMEM, "devices: out of memory");
+	errands_serve_vmshm(&vm->errands, &errands_ops, vm);
+	for (; vm->n_vmshms < n && r == 0; vm->n_vmshms++) {
+		unsigned i = vm->n_vmshms;
+		struct vmshm *d = &vm->vmshms[i];
+
+		r = vmshm_init(d, &vm->options->vmshms[i], &vm->machine, &vm->pci, &errands_opener,
+			       &vm->errands, e);
+		if (r == 0 && vm->events_socks[i] >= 0)
+			r = vmshm_events_listen(&d->events, &vm->events_socks[i], e);
+	}
+	return r;
+}
+
+void vm_vmshm_reset(struct vm *vm)
+{
+	for (unsigned i = 0; i < vm->n_vmshms; i++)
+		vmshm_reset(&vm->vmshms[i]);
+}
+
+void vm_vmshm_fini(struct vm *vm)
+{
+	for (unsigned i = 0; i < vm->n_vmshms; i++)
+		vmshm_fini(&vm->vmshms[i]);
 }

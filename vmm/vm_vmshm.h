@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The VMShm devices of a VM: steps of its boot. Set-up, by vm.c only.
+ * The VMShm devices of a VM: steps of its boot and its life, by vm.c and vm_life.c only. Set-up, but
+ * for what is marked.
  */
 #ifndef VMM_VM_VMSHM_H
 #define VMM_VM_VMSHM_H
@@ -19,5 +20,11 @@ int vm_vmshm_check(struct vm *vm, struct err *e);
 int vm_vmshm_listen(struct vm *vm, struct err *e);
 /* Gives up the names: to the supervisor, once it is forked; or, with @remove, to nobody. Twice. */
 void vm_vmshm_drop_names(struct vm *vm, bool remove);
+/* The devices, on their bus. After errands_init. 0 or -errno with @e. */
+int vm_vmshm_init(struct vm *vm, struct err *e);
+/* Loop. The machine is reset. */
+void vm_vmshm_reset(struct vm *vm);
+/* Under the device lock. Works after a vm_vmshm_init that failed or never was. */
+void vm_vmshm_fini(struct vm *vm);
 
 #endif
