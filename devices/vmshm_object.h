@@ -31,7 +31,8 @@ int vmshm_object_check_maps(const struct vmshm_options *o, struct err *e);
 
 /*
  * Answers @q, of which nothing is taken for granted. @ret is complete, and *@ret_fd is the
- * caller's, or -1 unless the status is VMSHM_OK. An object whose mode lets it be read only is opened so.
+ * caller's, or -1 unless the status is VMSHM_OK. An object whose mode lets it be read only is
+ * opened so.
  *
  * @held, taken, is what the device has open, or -1. With exclusive=on an object is locked by its
  * description (flock(2)), which must be the one that is handed over, as the lock lives as long as

@@ -10,6 +10,7 @@
 /* The supervisor is gone: nobody who waits, or asks later, gets anything. */
 static void end(struct errands *d, const char *why)
 {
+	d->ended = true;
 	loop_unwatch(d->loop, &d->watch);
 	for (size_t i = 0; i < ARRAY_SIZE(d->asking); i++) {
 		struct vhost_user_link *l = d->asking[i];
@@ -65,6 +66,8 @@ static int watch(struct errands *d, struct err *e)
 {
 	int r;
 
+	if (d->ended)
+		return err_set(e, -EPIPE, "the supervisor process is gone");
 	if (d->watch.fd >= 0)
 		return 0;
 	d->watch.fd = d->supervisor->main.sock;

@@ -27,7 +27,7 @@ enum { ERRANDS_EVENTS_PEER = OPTIONS_LIST_MAX, ERRANDS_SOCKETS = 2 * OPTIONS_LIS
 struct errands_vmshm_ops {
 	/* To device @a->device. *@fd is taken. As vmshm_answered (devices/vmshm.h). */
 	void (*answered)(void *arg, const struct vmshm_answer *a, int *fd);
-	/* To all of them: no answer comes any more. As vmshm_opener_gone. */
+	/* To all of them, once: no answer comes any more. As vmshm_opener_gone. */
 	void (*gone)(void *arg);
 };
 
@@ -35,6 +35,7 @@ struct errands {
 	struct supervisor *supervisor;
 	struct loop *loop;
 	struct loop_watch watch;	/* of supervisor->main.sock, from the first question on */
+	bool ended;			/* the supervisor is gone */
 	struct vhost_user_link *asking[ERRANDS_SOCKETS];	/* by number; who waits */
 	const struct errands_vmshm_ops *ops;	/* NULL: there is no VMShm device */
 	void *arg;
