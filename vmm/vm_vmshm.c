@@ -20,8 +20,8 @@ int vm_vmshm_check(struct vm *vm, struct err *e)
 		if (r)
 			return r;
 		if (!o->n_allow && !o->n_maps)
-			log_warn("--vmshm: no object is allowed, every open will fail: add"
-				 " allow=/NAME, or allow=/GLOB* for more than one");
+			log_warn("--vmshm: no object is allowed to %s, every open will fail: add"
+				 " allow=/NAME, or allow=/GLOB* for more than one", o->id);
 	}
 	return 0;
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The loop's side of the supervisor: who asked gets the answer, whatever kinds of them are under way. */
+/* The loop's side of the supervisor: who asked gets the answer, of whatever kind. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
