@@ -109,13 +109,31 @@ static int set_option(struct options *o, const struct option_row *row, const cha
 	return err_set(e, -EINVAL, "%s: unknown kind of option", what);
 }
 
+/* Messages name a device by its id, of whatever kind it is. */
+static int check_id(const struct options *o, const char *id, struct err *e)
+{
+	for (unsigned i = 0; i < o->n_devices; i++) {
+		char name[VHOST_USER_ID_MAX + 1];
+
+		vhost_user_options_name(&o->devices[i], name);
+		if (!strcmp(name, id))
+			return err_set(e, -EINVAL, "--vmshm: a device of --vhost-user is named %s, too;"
+				       " give one another id=", id);
+	}
+	return 0;
+}
+
 static int check_vmshms(struct options *o, struct err *e)
 {
 	int r = 0;
 
 	for (unsigned i = 0; i < o->vmshm.count && r == 0; i++)
 		r = vmshm_options_parse(&o->vmshms[o->n_vmshms++], o->vmshm.items[i], e);
-	return r ? r : vmshm_options_check(o->vmshms, o->n_vmshms, e);
+	if (r == 0)
+		r = vmshm_options_check(o->vmshms, o->n_vmshms, e);
+	for (unsigned i = 0; i < o->n_vmshms && r == 0; i++)
+		r = check_id(o, o->vmshms[i].id, e);
+	return r;
 }
 
 static int check(struct options *o, struct err *e)

@@ -46,6 +46,7 @@ WRONG = {
     "vmshm-map-not-a-file": (SETUP, ["--kernel", "{kernel}", "--vmshm", "map=/ring:fd=2"]),
     "vmshm-events-no-socket": (SETUP, ["--kernel", "{kernel}", "--vmshm", "allow=/x,events=/"]),
     "vmshm-same-name": (USAGE, ["--vmshm", "id=x", "--vmshm", "id=x"]),
+    "vmshm-vhost-user-same-name": (USAGE, ["--vmshm", "id=blk0", "--vhost-user", "/nonexistent"]),
     "vmshm-same-socket": (USAGE, ["--vmshm", "events=/tmp/x", "--vmshm=events=/tmp/x"]),
     "vmshm-no-value-then-a-word": (USAGE, ["--vmshm", "--log-level", "warn", "word"]),
     "kernel-missing": (SETUP, ["--kernel", "/nonexistent"]),

@@ -8,11 +8,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -205,6 +207,56 @@ static void what_is_no_regular_file_of_this_tmpfs_is_refused(void **state)
 	assert_int_equal(p->opener.unfit.count, 2 * ARRAY_SIZE(names));
 	close(sock);
 	close(fd);
+}
+
+/* The /dev/shm of the namespace that this process is in by now. */
+static void look_again(struct place *p)
+{
+	struct err e;
+
+	close(p->opener.dir);
+	p->opener.dir = vmshm_object_dir(&e);
+}
+
+/* In a mount namespace of its own: a child's exit code, 0 when it saw what it should have. */
+static int among_other_mounts(struct place *p)
+{
+	static const char *const types[] = { "ramfs", "hugetlbfs" };
+	char over[96];
+	int fd = make(p, "mount", 0600);
+
+	snprintf(over, sizeof(over), "%s", path_of(p, "mount"));
+	if (unshare(CLONE_NEWNS) || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) ||
+	    mount("/dev/null", over, NULL, MS_BIND, NULL))
+		return 77;
+	look_again(p);
+	if (ask(p, "mount") != VMSHM_EBADTYPE)
+		return 1;
+	for (size_t i = 0; i < ARRAY_SIZE(types); i++) {
+		/* There may be no huge pages here. */
+		if (mount("none", "/dev/shm", types[i], 0, NULL))
+			continue;
+		close(fd);
+		fd = open(over, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+		look_again(p);
+		if (fd < 0 || ask(p, "mount") != VMSHM_EBADTYPE)
+			return 2;
+	}
+	return 0;
+}
+
+static void what_is_mounted_there_is_refused(void **state)
+{
+	struct place *p = *state;
+	int status;
+	pid_t pid = fork();
+
+	if (pid == 0)
+		_exit(among_other_mounts(p));
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	if (WIFEXITED(status) && WEXITSTATUS(status) == 77)
+		skip();
+	assert_int_equal(status, 0);
 }
 
 static void an_object_of_another_user_is_absent(void **state)
@@ -443,6 +495,7 @@ int main(void)
 		CASE(what_is_absent_or_not_allowed_looks_the_same_and_is_not_made),
 		CASE(what_is_no_name_is_refused),
 		CASE(what_is_no_regular_file_of_this_tmpfs_is_refused),
+		CASE(what_is_mounted_there_is_refused),
 		CASE(an_object_of_another_user_is_absent),
 		CASE(what_may_only_be_read_is_opened_so_and_what_may_not_is_absent),
 		CASE(the_machine_s_own_ram_is_not_opened_by_any_name),
