@@ -1,12 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "devices/vmshm_object.h"
 
-#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/magic.h>
 #include <linux/openat2.h>
-#include <stdio.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -79,29 +77,16 @@ int vmshm_object_check_maps(const struct vmshm_options *o, struct err *e)
 	return 0;
 }
 
-/* What a guest may make us say: bytes that a terminal takes for text. */
-struct printable {
-	char text[VMSHM_NAME_MAX + 1];
-};
-
-static struct printable printable(const char *name)
-{
-	struct printable p;
-	size_t i;
-
-	for (i = 0; i < VMSHM_NAME_MAX && name[i]; i++)
-		p.text[i] = isprint((unsigned char)name[i]) ? name[i] : '?';
-	p.text[i] = '\0';
-	return p;
-}
-
 /* An object that is allowed, and is not what it has to be. Says so once. */
 static uint32_t unfit(struct vmshm_object_opener *p, const char *name, uint32_t status,
 		      const char *why)
 {
+	char shown[VMSHM_NAME_MAX + 1];
+
+	vmshm_name_show(name, shown);
 	if (misuse_first(&p->unfit))
 		log_warn("device %s: " SHM_DIR "/%s is allowed, but not opened: %s (told once)",
-			 p->options->id, printable(name).text, why);
+			 p->options->id, shown, why);
 	return status;
 }
 
@@ -210,10 +195,13 @@ static uint32_t open_map(struct vmshm_verdict *v, int *ret_fd)
 
 static uint32_t refuse(struct vmshm_object_opener *p, const char *name)
 {
+	char shown[VMSHM_NAME_MAX + 1];
+
+	vmshm_name_show(name, shown);
 	if (misuse_first(&p->refused))
 		log_warn("device %s: the guest asked for /%s%s, which no allow= or map= is about"
 			 " (told once)", p->options->id,
-			 p->options->prefix ? p->options->prefix : "", printable(name).text);
+			 p->options->prefix ? p->options->prefix : "", shown);
 	return VMSHM_ENOENT;
 }
 
