@@ -35,6 +35,8 @@ class Device:
 class Case:
     devices: tuple = ()
     options: tuple = ()             # of minivmm
+    objects: dict = None            # shared by --vmshm: pages by name
+    vmshm: tuple = ()               # what else that says
     cpus: int = 1
     typed: bytes = b""              # on the guest's serial port
     seconds: int = SECONDS
@@ -143,7 +145,7 @@ def kill(run):
 def open_things(pid):
     """What a process has: fds, and lines of its memory map. Not those of a sanitizer, which grow by themselves."""
     maps = pathlib.Path(f"/proc/{pid}/maps").read_text().splitlines()
-    named = [line for line in maps if len(line.split()) > 5 and "memfd:" in line]
+    named = [line for line in maps if len(line.split()) > 5 and ("memfd:" in line or "/dev/shm/" in line)]
     return len(os.listdir(f"/proc/{pid}/fd")), len(named)
 
 
@@ -211,9 +213,12 @@ ANSWERED = ("# freeze", "# suspend", "# sleep", "# note what is open", "# compar
 
 
 def obey(run, line):
+    done, why_not = run.objects.obey(line) if run.objects else (False, None)
+    if why_not:
+        raise Failure(why_not)
     if line in ORDERS:
         ORDERS[line](run)
-    if line in ANSWERED:
+    if done or line in ANSWERED:
         run.process.stdin.write(b".")
         run.process.stdin.flush()
 
@@ -248,6 +253,7 @@ SUITES = {
     "shmem_rings": Case(devices=(REGIONS, BLK, PMEM, RNG)),
     "shmem_hostile": Case(devices=(REGIONS, BLK, PMEM, RNG), cpus=4, on_line=obey),
     "shmem_swaps": Case(devices=(REGIONS,), cpus=4, on_line=obey, seconds=200),
+    "vmshm": Case(objects={"a": 8, "b": 8, "big": 300}, cpus=2, on_line=obey),
 }
 
 
@@ -365,6 +371,11 @@ CASES = {
             "devices": (REGIONS, BLK, PMEM_WITHOUT_ROOM, RNG), "on_line": obey, "complaints": (NO_ROOM,)},
         "the_one_that_mapped_it_refuses_it": {
             "complaints": (IN_A_WINDOW.replace("minivmm-backend", "shmem_daemon").format("shmem"),)},
+    },
+    "vmshm": {
+        "a_large_window_has_all_of_a_larger_object": {"vmshm": ("window=64M",)},
+        "an_object_is_truncated_beneath_a_processor": {
+            "complaints": (r"^minivmm: warning: device vmshm0: an object was cut short under its mapping",)},
     },
     "sandbox": {
         "a_forbidden_call_is_killed": ends(SECCOMP, options=("--seccomp", "kill"), complaints=BLOCKED),

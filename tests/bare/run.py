@@ -23,6 +23,7 @@ import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 from cases import QEMUS_DISK, SHMEM, Failure, Skip, case_of      # noqa: E402 pylint: disable=wrong-import-position
+from shared_objects import Objects      # noqa: E402 pylint: disable=wrong-import-position
 
 SKIPPED = 77
 
@@ -69,6 +70,7 @@ class Run:
         self.daemons, self.output = [], {"out": b"", "err": b""}
         self.process = None
         self.noted = None       # by an order, for a later one
+        self.objects = Objects(case.objects, self.dir.name) if case.objects else None
 
     def __enter__(self):
         return self
@@ -79,6 +81,8 @@ class Run:
                 process.kill()
                 process.wait()
         shutil.rmtree(self.dir, ignore_errors=True)
+        if self.objects:
+            self.objects.remove()
 
     @property
     def text(self):
@@ -109,6 +113,8 @@ class Run:
         sockets = [self.start_daemon(d) for d in self.case.devices]
         words = [self.minivmm, "--kernel", self.guest, "--cmdline", self.name, "--memory", "16M",
                  "--cpus", str(self.case.cpus), *self.case.options]
+        if self.objects:
+            words += self.objects.options(self.case.vmshm)
         for device, sock in zip(self.case.devices, sockets):
             words += ["--vhost-user", f"{device.type},fd={sock.fileno()}{device.keys}"]
         self.process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
