@@ -58,7 +58,7 @@ static int repair(struct guest_window *w, struct err *e)
 		return 0;
 	if (misuse_first(&w->repaired))
 		log_warn("device %s: an object was cut short under its mapping; the guest reads "
-			 "zeros there until the device is reset", w->params.name);
+			 "zeros there from now on", w->params.name);
 	if (w->params.cut_short)
 		w->params.cut_short(w->params.arg);
 	return r;

@@ -179,7 +179,8 @@ uint32_t vmshm_read_open(struct vmshm *d)
 	}
 	d->opening = VMSHM_WANTED;
 	d->result = VMSHM_EBUSY;
-	machine_run_in_loop(d->machine, &d->ask);
+	/* The exit has one wait: nobody needs to know that the opener was asked. */
+	loop_post(d->machine->loop, &d->ask);
 	machine_wait_until(d->machine, is_answered, d, &d->result);
 	return VMSHM_EBUSY;
 }

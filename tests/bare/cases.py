@@ -376,6 +376,7 @@ CASES = {
         "a_large_window_has_all_of_a_larger_object": {"vmshm": ("window=64M",)},
         "an_object_is_truncated_beneath_a_processor": {
             "complaints": (r"^minivmm: warning: device vmshm0: an object was cut short under its mapping",)},
+        "a_hundred_thousand_opens_leave_nothing": {"seconds": 200},
     },
     "sandbox": {
         "a_forbidden_call_is_killed": ends(SECCOMP, options=("--seccomp", "kill"), complaints=BLOCKED),

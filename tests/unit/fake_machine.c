@@ -226,7 +226,7 @@ void fake_machine_run_loop(struct fake_machine *f)
 static void vcpu_exit_end(struct fake_machine *f, unsigned waits)
 {
 	f->in_vcpu = false;
-	if (f->waits != waits)
+	if (f->waits != waits || f->answer)
 		fake_machine_run_loop(f);
 }
 
