@@ -128,8 +128,9 @@ void pci_dev_bar(struct pci_dev *d, unsigned bar, struct pci_bar desc);
 /* Set-up. Appends a capability of @len bytes (id and next included); returns its offset in
  * config. */
 unsigned pci_dev_capability(struct pci_dev *d, uint8_t id, unsigned len);
-/* Set-up or loop. Puts the device in the first free slot, assigns BARs and the INTx pin, A (none with no_intx). 0 or
- * -errno with @e. The device must not move in memory until pci_dev_del or pci_bus_fini. */
+/* Set-up or loop. Puts the device in the first free slot, assigns BARs and INTx pin A (no_intx:
+ * none). 0 or -errno with @e. The device must not move in memory until pci_dev_del or
+ * pci_bus_fini. */
 int pci_dev_add(struct pci_bus *b, struct pci_dev *d, struct err *e);
 /* Loop. Takes the device off its bus, BARs unmapped and INTx down; harmless when it is on none. */
 void pci_dev_del(struct pci_dev *d);

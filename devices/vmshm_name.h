@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What name a guest gave: judged here, before anybody is asked for an object of that name. The host's
- * libraries are not relied on for any of it (they differ in what they make of slashes and dots).
+ * What name a guest gave: judged here, before anybody is asked for an object of that name. The
+ * libraries of hosts are not relied on for any of it: they differ in what they make of slashes and
+ * dots.
  * Any thread.
  */
 #ifndef DEVICES_VMSHM_NAME_H

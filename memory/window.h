@@ -96,10 +96,10 @@ int window_unmap(struct mem_window *w, uint64_t offset, uint64_t len, struct err
 /*
  * Maps [fd_offset, fd_offset + len) of @fd (borrowed) at offset 0, in the place of all that is
  * mapped; each page of the window is either as before or as after at every moment. The rest is
- * filler then, and what the guest wrote there is gone. With @populate all of it is allocated first, where
- * nobody sees it. 0; or as window_map with @e, or with @populate -EIO (the object's file system does
- * not give all the pages), and then everything is as before; but where the kernel ran out of memory
- * half-way, nothing is mapped any more.
+ * filler then, and what the guest wrote there is gone. With @populate all of it is allocated first,
+ * where nobody sees it. 0; or as window_map with @e, or with @populate -EIO (the object's file
+ * system does not give all the pages), and then everything is as before; but where the kernel ran
+ * out of memory half-way, nothing is mapped any more.
  */
 int window_replace(struct mem_window *w, int fd, uint64_t fd_offset, uint64_t len, bool rw,
 		   bool populate, struct err *e);

@@ -7,8 +7,8 @@
 
 /*
  * A new mapping as @wanted says (offset, len, live, fd_offset, rw), judged, counted, and with its
- * object behind @fd (borrowed), but neither in the window nor in its tree. 0 with *@ret owned by the
- * caller until window_insert; or as window_map, with @e.
+ * object behind @fd (borrowed), but neither in the window nor in its tree. 0, and *@ret is the
+ * caller's until window_insert; or as window_map, with @e.
  */
 int window_admit(struct mem_window *w, const struct window_mapping *wanted, int fd,
 		 struct window_mapping **ret, struct err *e);

@@ -350,7 +350,8 @@ void vcpus_wait_for_job(struct vcpus *v, struct loop_job *job)
 	loop_post(v->machine->loop, &self->fence);
 }
 
-void vcpus_wait_until(struct vcpus *v, bool (*done)(void *arg), void *arg, const uint64_t *answer)
+void vcpus_wait_until(struct vcpus *v, bool (*done)(void *arg), void *arg,
+		      const uint64_t *answer)
 {
 	assert(self && self->all == v && !self->until);
 	assert(!answer || (self->run->exit_reason == KVM_EXIT_MMIO && !self->run->mmio.is_write));

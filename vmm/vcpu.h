@@ -99,9 +99,10 @@ void vcpus_resume(struct vcpus *v);
 bool vcpus_in_vcpu(const struct vcpus *v);
 /* On a vCPU, under the lock: posts @job; this exit ends only when it has run. */
 void vcpus_wait_for_job(struct vcpus *v, struct loop_job *job);
-/* On a vCPU, under the lock: this exit ends only when @done(@arg); a pause comes between. @answer is
- * as in machine_wait_until. */
-void vcpus_wait_until(struct vcpus *v, bool (*done)(void *arg), void *arg, const uint64_t *answer);
+/* On a vCPU, under the lock: this exit ends only when @done(@arg); a pause comes between. @answer
+ * is as in machine_wait_until. */
+void vcpus_wait_until(struct vcpus *v, bool (*done)(void *arg), void *arg,
+		      const uint64_t *answer);
 /* Under the lock. What a `done` asks about may have changed. */
 void vcpus_wake(struct vcpus *v);
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The VMShm devices of a VM: steps of its boot and its life, by vm.c and vm_life.c only. Set-up, but
- * for what is marked.
+ * The VMShm devices of a VM: steps of its boot and its life, by vm.c and vm_life.c only. Set-up,
+ * but for what is marked.
  */
 #ifndef VMM_VM_VMSHM_H
 #define VMM_VM_VMSHM_H

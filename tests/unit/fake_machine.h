@@ -82,8 +82,9 @@ unsigned fake_machine_calls(const struct fake_machine *f);
 void fake_machine_run_loop(struct fake_machine *f);
 
 /* A guest access to @bus: one exit of a vCPU. When the exit waits for a job, or a read for its
- * answer, the loop runs before it ends; otherwise posted jobs stay posted until fake_machine_run_loop. A read whose wait for an answer has
- * ended by then gives it; one that still waits, what the device said at first. */
+ * answer, the loop runs before it ends; otherwise posted jobs stay posted until
+ * fake_machine_run_loop. A read whose wait has ended by then gives the answer; one that still
+ * waits, what the device said at first. */
 uint64_t fake_vcpu_read(struct fake_machine *f, struct bus *bus, uint64_t addr, unsigned size);
 void fake_vcpu_write(struct fake_machine *f, struct bus *bus, uint64_t addr, unsigned size,
 		     uint64_t value);

@@ -103,7 +103,8 @@ static void registers_are_as_their_header_says(void **state)
 	for (unsigned off = 0; off < VMSHM_REGS_SIZE; off += 4) {
 		vmshm_rig_set(r, off, 0xa5a5a5a5);
 		if (off)
-			assert_int_equal(vmshm_rig_reg(r, off), writable(off) ? 0xa5a5a5a5 : first_value(off));
+			assert_int_equal(vmshm_rig_reg(r, off),
+					 writable(off) ? 0xa5a5a5a5 : first_value(off));
 		vmshm_rig_set(r, off, 0);
 	}
 	assert_int_equal(r->asked, 0);
@@ -165,7 +166,8 @@ static void the_name_is_bytes_of_any_access_size(void **state)
 			vmshm_rig_write(r, VMSHM_BAR_NAME, 64 * size + at, size, value);
 		}
 		for (unsigned at = 0; at < 16; at++)
-			assert_int_equal(vmshm_rig_read(r, VMSHM_BAR_NAME, 64 * size + at, 1), text[at]);
+			assert_int_equal(vmshm_rig_read(r, VMSHM_BAR_NAME, 64 * size + at, 1),
+					 text[at]);
 		memcpy(&value, text + 3, sizeof(value));
 		assert_true(vmshm_rig_read(r, VMSHM_BAR_NAME, 64 * size + 3, 8) == value);
 	}

@@ -38,7 +38,8 @@ static void names_are_taken_as_they_are_but_for_one_slash(void **state)
 	for (size_t i = 0; i < ARRAY_SIZE(good); i++) {
 		char name[VMSHM_NAME_MAX + 1];
 
-		assert_int_equal(vmshm_name_parse(good[i].given, strlen(good[i].given) + 1, name), 0);
+		assert_int_equal(vmshm_name_parse(good[i].given, strlen(good[i].given) + 1, name),
+				 0);
 		assert_string_equal(name, good[i].name);
 	}
 }

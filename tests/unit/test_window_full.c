@@ -28,7 +28,8 @@ static int sparse(uint64_t size)
 static void assert_no_room(bool rw)
 {
 	struct mem_window w = window_rig_new(MIB(1));
-	int old = window_rig_object(0x1000, 4), full = sparse(MIB(1)), hog = small_shm_take(MIB(8) - KIB(64));
+	int old = window_rig_object(0x1000, 4), full = sparse(MIB(1));
+	int hog = small_shm_take(MIB(8) - KIB(64));
 	struct err e = { "" };
 
 	assert_int_equal(window_replace(&w, old, 0, 4 * PAGE, true, true, &e), 0);

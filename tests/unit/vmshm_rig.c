@@ -121,23 +121,28 @@ static void select_register(struct vmshm_rig *r, unsigned reg)
 uint64_t vmshm_rig_config(struct vmshm_rig *r, unsigned reg, unsigned size)
 {
 	select_register(r, reg);
-	return fake_vcpu_read(&r->fake, &r->fake.machine.pio, PCI_CONF1_PORT + 4 + (reg & 3), size);
+	return fake_vcpu_read(&r->fake, &r->fake.machine.pio, PCI_CONF1_PORT + 4 + (reg & 3),
+			      size);
 }
 
 void vmshm_rig_configure(struct vmshm_rig *r, unsigned reg, unsigned size, uint64_t value)
 {
 	select_register(r, reg);
-	fake_vcpu_write(&r->fake, &r->fake.machine.pio, PCI_CONF1_PORT + 4 + (reg & 3), size, value);
+	fake_vcpu_write(&r->fake, &r->fake.machine.pio, PCI_CONF1_PORT + 4 + (reg & 3), size,
+			value);
 }
 
 uint64_t vmshm_rig_read(struct vmshm_rig *r, unsigned bar, uint64_t off, unsigned size)
 {
-	return fake_vcpu_read(&r->fake, &r->fake.machine.mmio, r->dev.pci.bars[bar].addr + off, size);
+	return fake_vcpu_read(&r->fake, &r->fake.machine.mmio, r->dev.pci.bars[bar].addr + off,
+			      size);
 }
 
-void vmshm_rig_write(struct vmshm_rig *r, unsigned bar, uint64_t off, unsigned size, uint64_t value)
+void vmshm_rig_write(struct vmshm_rig *r, unsigned bar, uint64_t off, unsigned size,
+		     uint64_t value)
 {
-	fake_vcpu_write(&r->fake, &r->fake.machine.mmio, r->dev.pci.bars[bar].addr + off, size, value);
+	fake_vcpu_write(&r->fake, &r->fake.machine.mmio, r->dev.pci.bars[bar].addr + off, size,
+			value);
 }
 
 uint32_t vmshm_rig_reg(struct vmshm_rig *r, unsigned off)

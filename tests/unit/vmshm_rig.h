@@ -56,7 +56,8 @@ void vmshm_rig_answer(struct vmshm_rig *r);
 uint64_t vmshm_rig_config(struct vmshm_rig *r, unsigned reg, unsigned size);
 void vmshm_rig_configure(struct vmshm_rig *r, unsigned reg, unsigned size, uint64_t value);
 uint64_t vmshm_rig_read(struct vmshm_rig *r, unsigned bar, uint64_t off, unsigned size);
-void vmshm_rig_write(struct vmshm_rig *r, unsigned bar, uint64_t off, unsigned size, uint64_t value);
+void vmshm_rig_write(struct vmshm_rig *r, unsigned bar, uint64_t off, unsigned size,
+		     uint64_t value);
 uint32_t vmshm_rig_reg(struct vmshm_rig *r, unsigned off);
 void vmshm_rig_set(struct vmshm_rig *r, unsigned off, uint32_t value);
 /* Writes the name as drivers do, and reads OPEN. */
