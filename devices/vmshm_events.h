@@ -64,7 +64,7 @@ struct vmshm_events {
 int vmshm_events_init(struct vmshm_events *v, struct machine *m, struct pci_dev *pci,
 		      const struct vmshm_options *o, const struct vmshm_events_owner *owner,
 		      struct err *e);
-/* Works on a zeroed struct, twice. */
+/* After pci_dev_del. Works on a zeroed struct, twice. */
 void vmshm_events_fini(struct vmshm_events *v);
 /* The machine is reset: registers as after power on; who is connected stays so. */
 void vmshm_events_reset(struct vmshm_events *v);
