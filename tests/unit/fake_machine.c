@@ -4,6 +4,9 @@
 #include <assert.h>
 #include <errno.h>
 #include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
 
 #include "base/fd.h"
 #include "base/range.h"
@@ -13,13 +16,21 @@ static bool is_msi(unsigned gsi)
 	return gsi >= MACHINE_GSI_MSI_FIRST;
 }
 
+/* Takes what is signalled without a wait, also of an eventfd whose reader would. */
+static unsigned take_signals(int eventfd)
+{
+	struct pollfd p = { .fd = eventfd, .events = POLLIN };
+
+	return poll(&p, 1, 0) > 0 ? (unsigned)fd_drain(eventfd) : 0;
+}
+
 /* Takes what was signalled on every irqfd, before anything changes where it goes. */
 static void deliver(struct fake_machine *f)
 {
 	for (unsigned i = 0; i < f->irqfd_count; i++) {
 		struct fake_irqfd *q = &f->irqfds[i];
 		struct fake_route *r = &f->routes[q->gsi];
-		unsigned n = (unsigned)fd_drain(q->eventfd);
+		unsigned n = take_signals(q->eventfd);
 
 		if (!n)
 			continue;
@@ -34,6 +45,14 @@ static void deliver(struct fake_machine *f)
 	}
 }
 
+static bool is_eventfd(int fd)
+{
+	char path[32], link[32] = "";
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	return readlink(path, link, sizeof(link) - 1) > 0 && !strcmp(link, "anon_inode:[eventfd]");
+}
+
 static int fake_irqfd_add(void *ctx, unsigned gsi, int eventfd, int resample)
 {
 	struct fake_machine *f = ctx;
@@ -43,6 +62,8 @@ static int fake_irqfd_add(void *ctx, unsigned gsi, int eventfd, int resample)
 	f->irqfd_adds++;
 	if (f->fail)
 		return f->fail;
+	if (!is_eventfd(eventfd))
+		return -EINVAL;
 	if (fake_machine_has_irqfd(f, gsi, eventfd))
 		return -EBUSY;
 	assert(f->irqfd_count < FAKE_IRQFDS);
