@@ -40,6 +40,16 @@ void vhost_user_link_use(struct vhost_user_link *l, const struct vhost_user_dial
 	l->number = number;
 }
 
+void vhost_user_link_begin(struct vhost_user_link *l, const struct vhost_user_dialer *dialer,
+			   void *ctx, unsigned number)
+{
+	vhost_user_link_use(l, dialer, ctx, number);
+	l->state = VHOST_USER_LINK_PAUSING;
+	l->first = true;
+	l->since = clock_ns();
+	loop_timer_set(l->loop, &l->pause, l->since);
+}
+
 void vhost_user_link_fini(struct vhost_user_link *l)
 {
 	if (l->loop)
@@ -90,7 +100,8 @@ static void tell(struct vhost_user_link *l, const char *why)
 	if (!strcmp(e.msg, l->told.msg))
 		return;
 	l->told = e;
-	log_warn("device %s cannot be connected again yet: %s", l->name, e.msg);
+	log_warn("device %s cannot be connected%s yet: %s", l->name, l->first ? "" : " again",
+		 e.msg);
 }
 
 void vhost_user_link_failed(struct vhost_user_link *l, const char *why)
@@ -107,8 +118,13 @@ void vhost_user_link_up(struct vhost_user_link *l, const char *more)
 	assert(l->state == VHOST_USER_LINK_TRYING);
 	l->state = VHOST_USER_LINK_UP;
 	l->since = now;
-	log_warn("device %s is connected again after %llu.%llu s%s", l->name,
-		 (unsigned long long)(ms / 1000), (unsigned long long)(ms / 100 % 10), more);
+	if (l->first)
+		log_info("device %s is connected%s", l->name, more);
+	else
+		log_warn("device %s is connected again after %llu.%llu s%s", l->name,
+			 (unsigned long long)(ms / 1000), (unsigned long long)(ms / 100 % 10),
+			 more);
+	l->first = false;
 }
 
 /* Nobody listens (any more, or yet), or is too busy to. */

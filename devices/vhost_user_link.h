@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Connecting a device to its daemon again after the connection was lost: without limit, with pauses
- * from 100 ms to 5 seconds that double.
+ * from 100 ms to 5 seconds that double. Also for the first time, where nobody has to be there yet:
+ * a VMShm device and another VM (vmshm_peer.h).
  *
  *     up --lost--> pausing --pause over--> asking --a socket--> trying --fits--> up
  *                    ^                       |                    |
@@ -64,6 +65,7 @@ struct vhost_user_link {
 	void *arg;
 	struct loop_timer pause;
 	unsigned pause_ms;		/* the next one; 0: none yet */
+	bool first;			/* there was no connection before */
 	uint64_t since;			/* clock_ns() of the loss, or while up of its begin */
 	struct err told;		/* the last reason to fail since the loss */
 };
@@ -74,6 +76,9 @@ void vhost_user_link_init(struct vhost_user_link *l, struct loop *loop, const ch
 /* Set-up, while there is a connection: from now on @dialer, borrowed, makes the next one. */
 void vhost_user_link_use(struct vhost_user_link *l, const struct vhost_user_dialer *dialer,
 			 void *ctx, unsigned number);
+/* Set-up, instead: there is no connection, and the first is asked for when the loop runs. */
+void vhost_user_link_begin(struct vhost_user_link *l, const struct vhost_user_dialer *dialer,
+			   void *ctx, unsigned number);
 /* Works on a zeroed struct, twice. */
 void vhost_user_link_fini(struct vhost_user_link *l);
 

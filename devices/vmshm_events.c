@@ -44,7 +44,7 @@ static void add_doorbells(struct vmshm_events *v)
 			v->doorbells |= 1u << i;
 		else if (misuse_first(&v->refused))
 			log_warn("device %s: the kernel refuses doorbell %u, which is slow now: %s",
-				 v->name, i, strerror(-r));
+				 v->options->id, i, strerror(-r));
 	}
 }
 
@@ -108,7 +108,7 @@ static void msix_bar_write(void *dev, uint64_t off, unsigned size, uint64_t valu
 
 static const struct bus_ops msix_bar_ops = { msix_bar_read, msix_bar_write };
 
-/* Before any eventfd of others, so that the VMM, which signals a vector's first one, signals none of
+/* Before any eventfd of others: the VMM signals a vector's first one, and is to signal none of
  * theirs (vmshm_peer.h). */
 static int connect_calls(struct vmshm_events *v, struct err *e)
 {
@@ -174,9 +174,10 @@ bool vmshm_events_has_peer(const struct vmshm_events *v)
 	return vmshm_listener_has_peer(&v->listener);
 }
 
-void vmshm_events_dial(struct vmshm_events *v, const struct vmshm_peer_ops *ops, void *arg)
+void vmshm_events_dial(struct vmshm_events *v, const struct vhost_user_dialer *dialer, void *ctx,
+		       unsigned number)
 {
-	vmshm_peer_init(&v->peer, v->machine->loop, v->name, &v->msix, v->count, ops, arg);
+	vmshm_peer_dial(&v->peer, dialer, ctx, number, v->options->events_peer);
 }
 
 /* Life */
@@ -198,7 +199,7 @@ static int add_eventfds(struct vmshm_events *v, struct err *e)
 		v->call[i] = fd_eventfd();
 		if (v->kick[i] < 0 || v->call[i] < 0)
 			return err_set(e, -EMFILE, "device %s: there are no descriptors for its events: raise ulimit -n",
-				       v->name);
+				       v->options->id);
 	}
 	return 0;
 }
@@ -209,7 +210,8 @@ static int check_options(const struct vmshm_options *o, struct err *e)
 		return err_set(e, -EINVAL, "device %s: vectors= is at most %d", o->id,
 			       VMSHM_EVENTS_MAX + 1);
 	if (o->events_peer && o->vectors < 2)
-		return err_set(e, -EINVAL, "device %s: events-peer= has no interrupts to give the other VM's events to: add vectors=2 or more",
+		return err_set(e, -EINVAL, "device %s: events-peer= needs an interrupt for each event: add"
+			       " vectors=2, or more",
 			       o->id);
 	return 0;
 }
@@ -221,7 +223,7 @@ int vmshm_events_init(struct vmshm_events *v, struct machine *m, struct pci_dev 
 	unsigned vectors = (unsigned)o->vectors;
 	int r = check_options(o, e);
 
-	*v = (struct vmshm_events){ .machine = m, .name = o->id, .owner = *owner,
+	*v = (struct vmshm_events){ .machine = m, .options = o, .owner = *owner,
 				    .doorbells_at = PCI_UNMAPPED,
 				    .doorbells_wanted = PCI_UNMAPPED,
 				    .sync = { .run = sync_doorbells, .arg = v },
@@ -233,8 +235,9 @@ int vmshm_events_init(struct vmshm_events *v, struct machine *m, struct pci_dev 
 	v->vectors = vectors;
 	v->count = vectors ? vectors - 1 : 0;
 	vmshm_listener_init(&v->listener, &(struct vmshm_listener_params){
-		.loop = m->loop, .name = v->name, .count = v->count, .kick = v->kick,
+		.loop = m->loop, .name = o->id, .count = v->count, .kick = v->kick,
 		.call = v->call, .news = news, .changed = changed, .arg = v });
+	vmshm_peer_init(&v->peer, m->loop, o->id, &v->msix, v->count);
 	r = add_eventfds(v, e);
 	if (!r && vectors)
 		r = add_interrupts(v, pci, e);

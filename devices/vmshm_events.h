@@ -40,7 +40,7 @@ struct vmshm_events_owner {
 
 struct vmshm_events {
 	struct machine *machine;	/* NULL: not initialised */
-	const char *name;		/* borrowed: the device's id */
+	const struct vmshm_options *options;	/* borrowed */
 	struct vmshm_events_owner owner;
 	struct msix msix;		/* only with vectors */
 	unsigned vectors;
@@ -71,8 +71,9 @@ void vmshm_events_reset(struct vmshm_events *v);
 
 /* Set-up. Takes *@listener, a listening non-blocking SOCK_SEQPACKET socket. 0 or -errno with @e. */
 int vmshm_events_listen(struct vmshm_events *v, int *listener, struct err *e);
-/* Set-up. Who connects to events-peer=, and gives v->peer the connection (vmshm_peer_try). */
-void vmshm_events_dial(struct vmshm_events *v, const struct vmshm_peer_ops *ops, void *arg);
+/* Set-up, with events-peer=: @dialer, borrowed, makes its connections, as of socket @number. */
+void vmshm_events_dial(struct vmshm_events *v, const struct vhost_user_dialer *dialer, void *ctx,
+		       unsigned number);
 
 /* Any thread. BAR 0 is at @addr, or PCI_UNMAPPED, when the exit ends: doorbells follow. */
 void vmshm_events_move(struct vmshm_events *v, uint64_t addr);

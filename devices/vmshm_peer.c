@@ -1,20 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "devices/vmshm_peer.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
 #include <sys/epoll.h>
 
 #include "base/fd.h"
-
-void vmshm_peer_init(struct vmshm_peer *p, struct loop *loop, const char *name, struct msix *msix,
-		     unsigned max, const struct vmshm_peer_ops *ops, void *arg)
-{
-	*p = (struct vmshm_peer){ .loop = loop, .name = name, .msix = msix, .max = max, .ops = ops,
-				  .arg = arg, .sock = -1, .watch = { .fd = -1 } };
-}
+#include "base/log.h"
 
 static void close_all(int *fds, size_t n)
 {
@@ -29,12 +22,6 @@ static void hang_up(struct vmshm_peer *p)
 	close_all(p->eventfds, p->count);
 	p->count = 0;
 	p->up = false;
-}
-
-void vmshm_peer_fini(struct vmshm_peer *p)
-{
-	if (p->loop)
-		hang_up(p);
 }
 
 /* The first @n of them. Closing our fds would not end the irqfds: the other VM has these files. */
@@ -66,14 +53,12 @@ static void end(struct vmshm_peer *p, const char *why)
 		unwire(p, p->count);
 	hang_up(p);
 	if (!was_up) {
-		p->ops->failed(p->arg, why ? why : "it hung up at once: another VM or program may have its events");
+		vhost_user_link_failed(&p->link, why ? why : "the other VM hung up at once: somebody else may have its events");
 		return;
 	}
-	if (!why)
-		log_info("device %s: the other VM is gone", p->name);
-	else if (misuse_first(&p->nonsense))
-		log_warn("device %s: disconnected from the other VM: %s", p->name, why);
-	p->ops->lost(p->arg);
+	log_warn("device %s has lost the other VM: %s", p->name,
+		 why ? why : "it has ended");
+	vhost_user_link_lost(&p->link);
 }
 
 /* The first message: @fds are the other guest's doorbells, then its interrupts, @n of each. Takes
@@ -90,8 +75,7 @@ static void take(struct vmshm_peer *p, int *fds, unsigned n)
 		return;
 	}
 	p->up = true;
-	log_info("device %s: %u events of another VM are interrupts of this one", p->name, p->count);
-	p->ops->up(p->arg);
+	vhost_user_link_up(&p->link, " to the other VM");
 }
 
 static void readable(void *arg, uint32_t events)
@@ -122,11 +106,12 @@ static void readable(void *arg, uint32_t events)
 	close_all(fds, nfds);
 }
 
-void vmshm_peer_try(struct vmshm_peer *p, int *sock)
+static void try(void *arg, int *sock, int *pidfd)
 {
+	struct vmshm_peer *p = arg;
 	struct err e;
 
-	assert(p->sock < 0);
+	fd_close(pidfd);
 	p->sock = fd_take(sock);
 	p->watch = (struct loop_watch){ .fd = p->sock, .events = EPOLLIN, .ready = readable,
 					.arg = p };
@@ -140,11 +125,43 @@ void vmshm_peer_try(struct vmshm_peer *p, int *sock)
 	}
 }
 
+/* Said by the link; who is connected stays so. */
+static void hopeless(void *arg)
+{
+	(void)arg;
+}
+
+static const struct vhost_user_link_ops link_ops = { .try = try, .hopeless = hopeless };
+
+void vmshm_peer_init(struct vmshm_peer *p, struct loop *loop, const char *name, struct msix *msix,
+		     unsigned max)
+{
+	*p = (struct vmshm_peer){ .loop = loop, .name = name, .msix = msix, .max = max,
+				  .sock = -1, .watch = { .fd = -1 } };
+	vhost_user_link_init(&p->link, loop, name, &link_ops, p);
+}
+
+void vmshm_peer_dial(struct vmshm_peer *p, const struct vhost_user_dialer *dialer, void *ctx,
+		     unsigned number, const char *path)
+{
+	log_info("device %s gets the events of the VM that listens at %s, as soon as one does",
+		 p->name, path);
+	vhost_user_link_begin(&p->link, dialer, ctx, number);
+}
+
+void vmshm_peer_fini(struct vmshm_peer *p)
+{
+	if (!p->loop)
+		return;
+	vhost_user_link_fini(&p->link);
+	hang_up(p);
+}
+
 void vmshm_peer_rewire(struct vmshm_peer *p)
 {
 	struct err e;
 
-	if (!p->loop || !p->up || !wire(p, &e))
+	if (!p->up || !wire(p, &e))
 		return;
 	/* They are apart already. */
 	close_all(p->eventfds, p->count);

@@ -58,25 +58,19 @@ static void changed(void *arg)
 	((struct events_card *)arg)->changes++;
 }
 
-static void up(void *arg)
+static int ask(void *ctx, struct vhost_user_link *l, struct err *e)
 {
-	((struct events_card *)arg)->ups++;
+	(void)l, (void)e;
+	((struct events_card *)ctx)->asks++;
+	return 0;
 }
 
-static void failed(void *arg, const char *why)
+static void forget(void *ctx, struct vhost_user_link *l)
 {
-	struct events_card *c = arg;
-
-	c->faileds++;
-	snprintf(c->why, sizeof(c->why), "%s", why);
+	(void)ctx, (void)l;
 }
 
-static void lost(void *arg)
-{
-	((struct events_card *)arg)->losts++;
-}
-
-static const struct vmshm_peer_ops peer_ops = { .up = up, .failed = failed, .lost = lost };
+static const struct vhost_user_dialer dialer = { .ask = ask, .forget = forget };
 
 struct events_card *events_card_new(unsigned vectors)
 {
@@ -95,7 +89,6 @@ struct events_card *events_card_new(unsigned vectors)
 	c->pci.config_written = config_written;
 	assert_int_equal(vmshm_events_init(&c->events, &c->fake.machine, &c->pci, &c->options,
 					   &owner, &c->e), 0);
-	vmshm_events_dial(&c->events, &peer_ops, c);
 	assert_int_equal(pci_dev_add(&c->bus, &c->pci, &c->e), 0);
 	return c;
 }
@@ -239,11 +232,30 @@ void events_card_open(struct events_card *c, int fd, const char *name)
 	vmshm_events_tell(&c->events, &c->news);
 }
 
+/* Until it asks. */
+static struct vhost_user_link *asking(struct events_card *c)
+{
+	struct vhost_user_link *l = &c->events.peer.link;
+
+	if (l->state == VHOST_USER_LINK_OFF) {
+		c->options.events_peer = c->path;
+		vmshm_events_dial(&c->events, &dialer, c, 0);
+	}
+	if (l->state == VHOST_USER_LINK_PAUSING) {
+		loop_timer_set(&c->fake.loop, &l->pause, 1);
+		loop_once(&c->fake.loop, 0);
+	}
+	assert_int_equal(l->state, VHOST_USER_LINK_ASKING);
+	l->told.msg[0] = '\0';
+	return l;
+}
+
 void events_card_try_socket(struct events_card *c, int *sock)
 {
-	vmshm_peer_try(&c->events.peer, sock);
+	int pidfd = -1;
+
+	vhost_user_link_answer(asking(c), sock, &pidfd, 0, "");
 	assert_int_equal(*sock, -1);
-	events_card_run(c);
 }
 
 void events_card_try(struct events_card *c, const struct events_card *other)
@@ -251,5 +263,27 @@ void events_card_try(struct events_card *c, const struct events_card *other)
 	struct vmshm_host h;
 
 	assert_int_equal(vmshm_host_call(&h, other->path), 0);
-	vmshm_peer_try(&c->events.peer, &h.sock);
+	events_card_try_socket(c, &h.sock);
+}
+
+void events_card_try_in_vain(struct events_card *c, int error)
+{
+	vhost_user_link_answer(asking(c), &(int){ -1 }, &(int){ -1 }, error, "for a reason");
+}
+
+bool events_card_is_up(const struct events_card *c)
+{
+	return c->events.peer.link.state == VHOST_USER_LINK_UP;
+}
+
+bool events_card_is_resting(const struct events_card *c)
+{
+	enum vhost_user_link_state s = c->events.peer.link.state;
+
+	return s == VHOST_USER_LINK_PAUSING || s == VHOST_USER_LINK_ASKING;
+}
+
+const char *events_card_why(const struct events_card *c)
+{
+	return c->events.peer.link.told.msg;
 }

@@ -26,9 +26,7 @@ struct events_card {
 	char dir[32], path[64];		/* of the socket; empty: none */
 	struct err e;
 
-	/* What became of tries to connect to another VM. */
-	unsigned ups, faileds, losts;
-	char why[512];			/* of the last that failed */
+	unsigned asks;			/* questions for a connection to another VM */
 };
 
 /* A device with @vectors on its bus; closed. Must succeed. */
@@ -61,8 +59,15 @@ uint32_t events_card_news(struct events_card *c, struct vmshm_host *h, struct vm
 /* The guest opens @fd, which stays the caller's, or (-1) closes. */
 void events_card_open(struct events_card *c, int fd, const char *name);
 
-/* Connects the device to the events= of another, or takes *@sock for the connection. */
+/* The device asks for a connection to another VM, at once, and gets one to @other, or *@sock, which
+ * it takes; and another answer: -errno. */
 void events_card_try(struct events_card *c, const struct events_card *other);
 void events_card_try_socket(struct events_card *c, int *sock);
+void events_card_try_in_vain(struct events_card *c, int error);
+/* It has the other's eventfds; or it will ask for a connection again. */
+bool events_card_is_up(const struct events_card *c);
+bool events_card_is_resting(const struct events_card *c);
+/* Why the last try failed, or "". */
+const char *events_card_why(const struct events_card *c);
 
 #endif

@@ -81,7 +81,8 @@ static void doorbells_follow_bar_0(void **state)
 	events_card_config_write(c, PCI_BASE_ADDRESS_0, 4, to);
 
 	assert_int_equal(events_card_regs(c), to);
-	assert_int_equal(c->fake.waits, waits + 1);	/* the exit ended with the doorbells there */
+	/* The exit ended with the doorbells there. */
+	assert_int_equal(c->fake.waits, waits + 1);
 	assert_int_equal(c->fake.ioeventfd_count, 3);
 	assert_true(events_card_ring(c, 2));
 	assert_int_equal(rung(c), 1 << 2);
