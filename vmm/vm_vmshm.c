@@ -87,6 +87,9 @@ int vm_vmshm_init(struct vm *vm, struct err *e)
 			       &vm->errands, e);
 		if (r == 0 && vm->events_socks[i] >= 0)
 			r = vmshm_events_listen(&d->events, &vm->events_socks[i], e);
+		if (r == 0 && vm->options->vmshms[i].events_peer)
+			vmshm_events_dial(&d->events, &errands_dialer, &vm->errands,
+					  ERRANDS_EVENTS_PEER + i);
 	}
 	return r;
 }
