@@ -3,6 +3,7 @@
 here is as its suite says: the guest returns from it, minivmm exits 0 and has nothing to say."""
 import atexit
 import dataclasses
+import json
 import os
 import pathlib
 import re
@@ -34,9 +35,10 @@ class Device:
 @dataclasses.dataclass(frozen=True)
 class Case:
     devices: tuple = ()
-    options: tuple = ()             # of minivmm
+    options: tuple = ()             # of minivmm; DIR/ is the run's directory
     objects: dict = None            # shared by --vmshm: pages by name
     vmshm: tuple = ()               # what else that says
+    sockets: bool = False           # somebody is at the other end of its events
     cpus: int = 1
     typed: bytes = b""              # on the guest's serial port
     seconds: int = SECONDS
@@ -213,9 +215,12 @@ ANSWERED = ("# freeze", "# suspend", "# sleep", "# note what is open", "# compar
 
 
 def obey(run, line):
-    done, why_not = run.objects.obey(line) if run.objects else (False, None)
-    if why_not:
-        raise Failure(why_not)
+    done = False
+    for outside in (run.objects, run.sockets):
+        obeyed, why_not = outside.obey(line) if outside else (False, None)
+        if why_not:
+            raise Failure(why_not)
+        done = done or obeyed
     if line in ORDERS:
         ORDERS[line](run)
     if done or line in ANSWERED:
@@ -239,6 +244,12 @@ MORE_REGIONS = dataclasses.replace(REGIONS, prepare=lambda _: ("--many",))
 NO_ROOM = r"^minivmm: warning: device pmem2: the file system of what is mapped has no room"
 REFUSED = r"^minivmm: warning: generic0 .*: refused a request of the daemon: "
 
+def doorbells_made_no_exits(run):
+    """The guest rang 20,000 times."""
+    exits = json.loads((run.dir / "report").read_text())["userspace_exits"]["mmio"]
+    return None if exits < 100 else f"{exits} exits to minivmm"
+
+
 SUITES = {
     "pci": Case(devices=(RNG, BLK)),
     "virtio": Case(devices=(RNG, BLK)),
@@ -253,6 +264,8 @@ SUITES = {
     "shmem_rings": Case(devices=(REGIONS, BLK, PMEM, RNG)),
     "shmem_hostile": Case(devices=(REGIONS, BLK, PMEM, RNG), cpus=4, on_line=obey),
     "shmem_swaps": Case(devices=(REGIONS,), cpus=4, on_line=obey, seconds=200),
+    "vmshm_events": Case(objects={"a": 8, "b": 8}, sockets=True, on_line=obey,
+                         vmshm=("vectors=4", "events=DIR/events")),
     "vmshm": Case(objects={"a": 8, "b": 8, "big": 300}, cpus=2, on_line=obey),
 }
 
@@ -377,6 +390,14 @@ CASES = {
         "an_object_is_truncated_beneath_a_processor": {
             "complaints": (r"^minivmm: warning: device vmshm0: an object was cut short under its mapping",)},
         "a_hundred_thousand_opens_leave_nothing": {"seconds": 200},
+    },
+    "vmshm_events": {
+        "a_doorbell_stays_in_the_kernel": {
+            "options": ("--boot-report", "DIR/report"), "after": doorbells_made_no_exits},
+        "another_vm_rings_comes_and_goes": {
+            "vmshm": ("vectors=4", "events-peer=DIR/peer"),
+            "complaints": (r"^minivmm: warning: device vmshm0 has lost the other VM: it has ended$",
+                           r"^minivmm: warning: device vmshm0 is connected again after .* to the other VM$")},
     },
     "sandbox": {
         "a_forbidden_call_is_killed": ends(SECCOMP, options=("--seccomp", "kill"), complaints=BLOCKED),

@@ -23,6 +23,7 @@ import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 from cases import QEMUS_DISK, SHMEM, Failure, Skip, case_of      # noqa: E402 pylint: disable=wrong-import-position
+from event_sockets import EventSockets      # noqa: E402 pylint: disable=wrong-import-position
 from shared_objects import Objects      # noqa: E402 pylint: disable=wrong-import-position
 
 SKIPPED = 77
@@ -71,6 +72,7 @@ class Run:
         self.process = None
         self.noted = None       # by an order, for a later one
         self.objects = Objects(case.objects, self.dir.name) if case.objects else None
+        self.sockets = EventSockets(self.dir) if case.sockets else None
 
     def __enter__(self):
         return self
@@ -80,6 +82,8 @@ class Run:
             if process and process.poll() is None:
                 process.kill()
                 process.wait()
+        if self.sockets:
+            self.sockets.close()
         shutil.rmtree(self.dir, ignore_errors=True)
         if self.objects:
             self.objects.remove()
@@ -117,6 +121,7 @@ class Run:
             words += self.objects.options(self.case.vmshm)
         for device, sock in zip(self.case.devices, sockets):
             words += ["--vhost-user", f"{device.type},fd={sock.fileno()}{device.keys}"]
+        words = [str(word).replace("DIR/", f"{self.dir}/") for word in words]
         self.process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                                         pass_fds=[s.fileno() for s in sockets])
         for sock in sockets:
