@@ -18,7 +18,6 @@ static void drop(struct vmshm_listener *l)
 	loop_unwatch(l->params.loop, &l->peer_watch);
 	fd_close(&l->peer);
 	l->behind = false;
-	log_info("device %s: who took its events is gone", l->params.name);
 	l->params.changed(l->params.arg);
 }
 
@@ -122,7 +121,6 @@ static void welcome(struct vmshm_listener *l, int *sock)
 		return;
 	}
 	l->peer = fd_take(sock);
-	log_info("device %s: somebody takes its events", l->params.name);
 	l->params.changed(l->params.arg);
 	r = send_events(l);
 	if (r)
