@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 # Builds guest kernels from Debian's linux-source-6.12: tinyconfig and the fragments of a variant.
 # Each result is a directory in the cache with vmlinux (stripped), bzImage and config, found by a
-# key over all that it is made from. One source tree serves all variants one after another, so that
-# a further one costs a part of the first.
+# key over all that it is made from; that of a variant for modules has build/ as well, which modules
+# are built against (KDIR). One source tree serves all variants one after another, so that a further
+# one costs a part of the first.
 #
 # shellcheck disable=SC2086 # $files is a list of words
 set -eu
@@ -17,6 +18,8 @@ variants()
 tiny:base:no ACPI, described by an MPTable; the default of minivmm
 tiny-acpi:base acpi:with ACPI, persistent memory and EROFS
 tiny-of:base of:with device trees, no ACPI
+tiny-modules:base:tiny, and what its modules are built against
+tiny-debug:base debug:finds faults of modules (KASAN, lockdep); what they are built against
 END
 }
 
@@ -25,7 +28,7 @@ usage()
 	{
 		echo "usage: kernel.sh [--link DIR] VARIANT..."
 		echo "Builds what is missing and prints a directory for each variant:"
-		variants | awk -F: '{ printf "  %-12s %s\n", $1, $3 }'
+		variants | awk -F: '{ printf "  %-13s %s\n", $1, $3 }'
 		echo "--link DIR makes DIR/vmlinux a link to the first variant's."
 	} >&2
 	exit 2
@@ -41,6 +44,14 @@ source=linux-source-6.12
 tree=$cache/kernel/$source
 # Raise it when the recipe below changes what comes out
 recipe=1
+
+is_for_modules()
+{
+	case $1 in
+	tiny-modules | tiny-debug) return 0 ;;
+	*) return 1 ;;
+	esac
+}
 
 fragment_files()
 {
@@ -114,6 +125,14 @@ verify_config()
 	' "$tree/.config" $files >&2
 }
 
+# What Debian's linux-headers packages have, made by the script that makes such packages
+install_build()
+{
+	kmake modules
+	kmake run-command KBUILD_RUN_COMMAND="+\$(srctree)/scripts/package/install-extmod-build $1"
+	cp "$tree/.config" "$1/.config"
+}
+
 build()
 {
 	need build kernel
@@ -128,6 +147,7 @@ build()
 	strip -o "$out.new/vmlinux" "$tree/vmlinux"
 	cp "$tree/arch/x86/boot/bzImage" "$out.new/bzImage"
 	cp "$tree/.config" "$out.new/config"
+	! is_for_modules "$variant" || install_build "$out.new/build"
 	publish "$out.new" "$out"
 }
 

@@ -1,0 +1,223 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# Builds the Linux driver of guest/vmshm for a kernel, as strictly as kernels check their own code:
+# W=1, sparse, and whatever is said is a fault. For Debian's kernels with Debian's compiler, sparse
+# and headers of the same release, unpacked into a root of their own: nothing is installed. Roots and
+# results are in the cache, by what they are made from.
+set -eu
+here=$(cd "$(dirname "$0")" && pwd)
+guest=$here/../../guest
+. "$guest/common.sh"
+
+usage()
+{
+	cat >&2 <<'END2'
+usage: build.sh KERNEL
+  6.1, 6.12   the cloud kernels that guest/debian.sh boots
+  sid         the newest of Debian
+  tiny-modules, tiny-debug
+              those of guest/kernel.sh, with this machine's compiler and no sparse
+Prints a directory with vmshm.ko, and kernel, the release that it is for.
+END2
+	exit 2
+}
+
+# Raise it when the recipe below changes what comes out
+recipe=1
+tools="gcc make sparse kmod mawk dash bash coreutils sed grep findutils diffutils xz-utils"
+
+meta_of()
+{
+	case $1 in
+	6.1 | sid) echo linux-headers-cloud-amd64 ;;
+	6.12) echo linux-headers-6.12-cloud-amd64 ;;
+	esac
+}
+
+# What apt sees: none of this machine's packages; for sid other lists as well
+write_apt_conf()
+{
+	apt=$cache/vmshm/apt
+	mkdir -p "$apt/$kernel/lists/partial" "$tmp/cache/archives/partial"
+	: >"$tmp/status"
+	cat >"$tmp/apt.conf" <<END2
+Dir::State::status "$tmp/status";
+Dir::Cache "$tmp/cache";
+APT::Sandbox::User "root";
+APT::Install-Recommends "false";
+END2
+	export APT_CONFIG="$tmp/apt.conf"
+	[ "$kernel" = sid ] || return 0
+	unset APT_CONFIG
+	codename=$(. /etc/os-release && echo "$VERSION_CODENAME")
+	mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' \
+		'Origin: Debian' "Codename: $codename" | head -n 1)
+	[ -n "$mirror" ] || die "apt knows no Debian $codename: is this Debian?"
+	keys=/usr/share/keyrings/debian-archive-keyring.gpg
+	echo "deb [signed-by=$keys] $mirror sid main" >"$tmp/sources.list"
+	cat >>"$tmp/apt.conf" <<END2
+Dir::State::lists "$apt/$kernel/lists";
+Dir::Etc::sourcelist "$tmp/sources.list";
+Dir::Etc::sourceparts "-";
+Acquire::Languages "none";
+END2
+	export APT_CONFIG="$tmp/apt.conf"
+}
+
+# Lists are good for some days; apt says when a package is not there any more
+update_lists()
+{
+	if [ "$kernel" != sid ]; then
+		apt_update
+		return
+	fi
+	say "fetching the package lists of sid"
+	apt-get -q update >&2
+	touch "$apt/$kernel/updated"
+}
+
+newest()
+{
+	apt-cache show --no-all-versions "$(meta_of "$kernel")" "gcc" "sparse" |
+		sed -n 's/^\(Package\|Version\|Depends\): //p'
+}
+
+fetch()
+{
+	# shellcheck disable=SC2046,SC2086 # lists of words
+	apt-get -q -y install --download-only "$(meta_of "$kernel")" $tools >&2
+}
+
+# Packages are unpacked, not installed: what their scripts would do for a build is done here
+make_root()
+{
+	say "fetching compiler and headers for $kernel"
+	fetch || { update_lists && fetch; }
+	new=$tmp/root
+	rm -rf "$cache/vmshm/root-$kernel".*
+	for dir in bin sbin lib lib64; do
+		mkdir -p "$new/usr/$dir"
+		ln -s "usr/$dir" "$new/$dir"
+	done
+	for deb in "$tmp"/cache/archives/*.deb; do
+		dpkg-deb --fsys-tarfile "$deb" | tar -C "$new" --keep-directory-symlink -x
+	done
+	ln -sf mawk "$new/usr/bin/awk"
+	mkdir -p "$new/tmp" "$new/dev" "$new/proc" "$new/src"
+	# not in all of Debian's packages, which are not asked to check anything
+	for scripts in "$new"/usr/lib/linux-kbuild-*/scripts; do
+		[ -e "$scripts/checker-valid.sh" ] ||
+			install -m 755 "$here/checker-valid.sh" "$scripts/"
+	done
+	publish "$new" "$root"
+}
+
+find_root()
+{
+	[ "$(id -u)" = 0 ] || die "only root can: it unpacks and enters a root of its own"
+	write_apt_conf
+	if [ "$kernel" = sid ]; then
+		[ -n "$(find "$apt/$kernel/updated" -mtime -7 2>/dev/null)" ] || update_lists
+	else
+		apt_lists
+	fi
+	root=$cache/vmshm/root-$kernel.$({ echo "$recipe $tools"; newest; } | key)
+	[ -d "$root" ] || make_root
+	touch "$root"
+	unset APT_CONFIG
+}
+
+# A folder of modules that is not the root's own: where make install may write
+make_modules()
+{
+	mkdir -p "$tmp/modules/$release"
+	cp -d "$root/usr/lib/modules/$release/build" "$tmp/modules/$release/"
+	for list in order builtin builtin.modinfo; do
+		: >"$tmp/modules/$release/modules.$list"
+	done
+}
+
+# Builds and installs as a user would: what make install left is the result, and what modprobe finds
+# for the device
+build_in_root()
+{
+	release=$(ls "$root/usr/lib/modules")
+	make_modules
+	cp -r "$guest/vmshm" "$tmp/vmshm"
+	# shellcheck disable=SC2016 # of the inner shell
+	unshare --mount sh -euc '
+		mount --rbind /proc "$1/proc"
+		mount --rbind /dev "$1/dev"
+		mount --rbind "$2" "$1/src"
+		mount --rbind "$2/modules" "$1/usr/lib/modules"
+		inside="chroot $1 env -i PATH=/usr/sbin:/usr/bin LC_ALL=C"
+		$inside make -s -C /src/vmshm KVER="$3" W=1 C=2 CF=-D__CHECK_ENDIAN__
+		$inside make -s -C /src/vmshm KVER="$3" install
+		$inside modprobe -S "$3" -R pci:v00001AF4d00006661sv00001AF4sd00001100bc00scFFi00 >"$2/found"
+		' sh "$root" "$tmp" "$release"
+	[ "$(cat "$tmp/found")" = vmshm ] || echo "modprobe finds no driver for the device"
+	echo "$release" >"$tmp/out/kernel"
+	cp "$tmp/modules/$release/updates/"vmshm.ko* "$tmp/out/"
+	! [ -f "$tmp/out/vmshm.ko.xz" ] || unxz "$tmp/out/vmshm.ko.xz"
+}
+
+build_here()
+{
+	cp -r "$guest/vmshm" "$tmp/vmshm"
+	make -s -C "$tmp/vmshm" KDIR="$kdir" W=1
+	cp "$kdir/include/config/kernel.release" "$tmp/out/kernel"
+	cp "$tmp/vmshm/vmshm.ko" "$tmp/out/"
+}
+
+# What is said is a fault, whatever make thinks of it; but for what Debian's headers lack
+without_known()
+{
+	grep -v -e "^Warning: modules_install: missing 'System.map' file. Skipping depmod.$" \
+		-e '^Skipping BTF generation for .* due to unavailability of vmlinux$' || :
+}
+
+build()
+{
+	say "building the driver for $kernel"
+	mkdir "$tmp/out"
+	# not in a condition, where each failure would be passed over
+	set +e
+	(set -e; "$1") >"$tmp/said" 2>&1 9>&-
+	code=$?
+	set -e
+	if [ $code != 0 ]; then
+		cat "$tmp/said" >&2
+		die "the driver does not build for $kernel"
+	fi
+	if without_known <"$tmp/said" | grep . >&2; then
+		die "the driver does not build for $kernel without a word"
+	fi
+	publish "$tmp/out" "$out"
+}
+
+[ $# -eq 1 ] || usage
+kernel=$1
+cache_lock vmshm
+mkdir -p "$cache/vmshm"
+tmp=$(mktemp -d "$cache/tmp.XXXXXX")
+trap 'rm -rf "$tmp"' EXIT
+trap 'exit 1' HUP INT TERM
+case $kernel in
+6.1 | 6.12 | sid)
+	find_root
+	from=$root
+	how=build_in_root
+	;;
+tiny-modules | tiny-debug)
+	need build kernel
+	from=$(sh "$guest/kernel.sh" "$kernel" 9>&-)
+	kdir=$from/build
+	how=build_here
+	;;
+*) usage ;;
+esac
+out=$cache/vmshm/$kernel.$({ echo "$recipe $from"; cat "$guest"/vmshm/*; } | key)
+[ -d "$out" ] || build "$how"
+touch "$out"
+prune "$cache/vmshm"
+echo "$out"
