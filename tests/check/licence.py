@@ -13,13 +13,13 @@ SUFFIXES = {".c", ".h", ".py", ".sh", ".S", ".build", ".1", ".config", ".lds", "
 NAMES = {"Kbuild", "Makefile"}
 LINE = re.compile(r"SPDX-License-Identifier: ([\w. -]*\w)")
 DRIVER = ("guest", "vmshm")
-SHARED = {"vmshm.h", "vmshm_regs.h", "vmshm_events.h"}
+OWN = "vmshm_driver.h"     # the other headers are for programs
 
 
 def licence_of(path):
     if path.parts[:2] != DRIVER:
         return "Apache-2.0"
-    return "Apache-2.0 OR GPL-2.0-only" if path.name in SHARED else "GPL-2.0-only"
+    return "Apache-2.0 OR GPL-2.0-only" if path.suffix == ".h" and path.name != OWN else "GPL-2.0-only"
 
 
 faults = []
