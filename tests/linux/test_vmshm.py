@@ -164,6 +164,16 @@ def stress(t, kernel):
     run_cases(t, ["stress"], kernel=kernel)
 
 
+@test(tags=["vmshm"], needs=lambda case: [f"vmshm:{case['kernel']}"], kvm=False, build=False,
+      cases={name: {"kernel": name} for name in ("6.1", "6.12", "sid")})
+def driver_builds_without_a_word(t, kernel):
+    """W=1, sparse, make install, depmod; Debian's own headers and compiler. tests/vmshm/build.sh does it and fails."""
+    built = t.resource(f"vmshm:{kernel}")
+    release = (built / "kernel").read_text(encoding="utf-8").strip()
+    assert kernel == "sid" or release.startswith(kernel)
+    assert f"vermagic={release} ".encode() in (built / "vmshm.ko").read_bytes()
+
+
 class Echo:
     """A program of the host: gives each event of the guest back to it."""
 
@@ -200,7 +210,8 @@ def events(t, kernel):
     script = "/vmshm-driver events\n/vmshm-driver unbind"
     with Machine(t, script, kernel=kernel, devices=[f"{allow(*USUAL)},vectors=3,events={path}"]) as machine:
         machine.make_usual()
-        wait_for_socket(path, machine.start())
+        # it listens first and gives the socket its path then
+        wait_for_socket(path, machine.start(), ready_now=os.path.exists)
         host = Echo(path)
         try:
             said = machine.wait()

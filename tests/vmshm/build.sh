@@ -197,6 +197,12 @@ build()
 
 [ $# -eq 1 ] || usage
 kernel=$1
+case $kernel in
+tiny-*)
+	# builds, perhaps for long, under a lock of its own
+	from=$(sh "$guest/kernel.sh" "$kernel")
+	;;
+esac
 cache_lock vmshm
 mkdir -p "$cache/vmshm"
 tmp=$(mktemp -d "$cache/tmp.XXXXXX")
@@ -210,7 +216,6 @@ case $kernel in
 	;;
 tiny-modules | tiny-debug)
 	need build kernel
-	from=$(sh "$guest/kernel.sh" "$kernel" 9>&-)
 	kdir=$from/build
 	how=build_here
 	;;
