@@ -8,6 +8,8 @@
  *	ring_attach(&r, mem, size, NULL);		the other; -EAGAIN: not made yet
  *	ring_send(&r, "hello", 5, -1);			waits for room
  *	ring_recv(&r, buf, sizeof(buf), &len, 1000);	waits a second for a message
+ *	ring_end(&r);					the other then gets -EPIPE
+ *	ring_unmake(&r);				the one that made it, when it is over
  *
  * mem is the object as mmap gave it, shared and writable. The last argument of the first two is how
  * an end waits: with NULL it spins and never sleeps, which is what has the least delay; the ends
@@ -429,6 +431,12 @@ static inline int ring_recv(struct ring *r, void *buf, size_t size, size_t *ret_
 	int rc = ring_wait(r, RING_IN, 0, ms);
 
 	return rc < 0 ? rc : ring_try_recv(r, buf, size, ret_len);
+}
+
+/* The maker's, at its end: nobody attaches any more. Who is there already can go on. */
+static inline void ring_unmake(struct ring *r)
+{
+	atomic_store(&r->wire->magic, 0);
 }
 
 /* This end sends no more; the other learns it after the last message. */

@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The host's end of a channel (ring.h): asks ring-guest what stdin says, a line at a time, or
+ * copies. With the socket of --vmshm events=SOCKET it sleeps while it waits, else it spins.
+ *
+ *	echo 'who?' | ring-host --events=vm.sock /dev/shm/talk
+ *	ring-host --copy /dev/shm/data <in >out
+ *
+ * It makes the channel, and the object if need be. With --attach it is the other end, so that two
+ * of it can talk to each other on one machine.
+ */
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+
+#include "../vmshm/vmshm_host.h"
+#include "object.h"
+#include "ring.h"
+#include "talk.h"
+
+#define SPIN 2000		/* looks before a sleep, which costs as much */
+
+struct options {
+	const char *path, *events;
+	bool copy, attach;
+	uint64_t size;
+	int ms;
+};
+
+/* The VM that has the other end. */
+struct vm {
+	struct vmshm_host host;
+	int epoll;		/* its doorbell, and its socket */
+	bool opened;
+};
+
+static void usage(void)
+{
+	fprintf(stderr,
+		"usage: ring-host [OPTION].. FILE\n"
+		"  --attach         the channel is there; answer the other end's questions\n"
+		"  --copy           copy stdin into the channel, and what comes to stdout\n"
+		"  --events=SOCKET  of --vmshm events=SOCKET; without it this never sleeps\n"
+		"  --size=BYTES     of the channel, for which FILE is made larger (1 MiB)\n"
+		"  --timeout=MS     to wait for an answer, the VM, or who makes the channel (10000)\n");
+	exit(2);
+}
+
+static struct options parse(int argc, char **argv)
+{
+	static const struct option known[] = {
+		{ "attach", no_argument, NULL, 'a' },	     { "copy", no_argument, NULL, 'c' },
+		{ "events", required_argument, NULL, 'e' }, { "size", required_argument, NULL, 's' },
+		{ "timeout", required_argument, NULL, 't' }, { 0 },
+	};
+	struct options o = { .size = 1 << 20, .ms = 10000 };
+	int c;
+
+	while ((c = getopt_long(argc, argv, "", known, NULL)) != -1) {
+		o.attach |= c == 'a';
+		o.copy |= c == 'c';
+		if (c == 'e')
+			o.events = optarg;
+		if (c == 's')
+			o.size = strtoull(optarg, NULL, 10);
+		if (c == 't')
+			o.ms = (int)strtol(optarg, NULL, 10);
+		if (c == '?')
+			usage();
+	}
+	if (optind != argc - 1)
+		usage();
+	o.path = argv[optind];
+	return o;
+}
+
+/* ---- Waiting for a VM ---- */
+
+static int vm_watch(struct vm *vm, int fd)
+{
+	struct epoll_event e = { .events = EPOLLIN };
+
+	return epoll_ctl(vm->epoll, EPOLL_CTL_ADD, fd, &e) < 0 ? -errno : 0;
+}
+
+static int vm_connect(struct vm *vm, const struct options *o)
+{
+	int rc = vmshm_host_connect(&vm->host, o->events, o->ms);
+
+	if (rc)
+		return rc;
+	if (!vm->host.events)
+		return -ENOTSUP;
+	vm->epoll = epoll_create1(EPOLL_CLOEXEC);
+	if (vm->epoll < 0)
+		return -errno;
+	rc = vm_watch(vm, vm->host.wait[0]);
+	return rc ? rc : vm_watch(vm, vm->host.sock);
+}
+
+static int vm_ring(void *arg)
+{
+	return vmshm_host_ring(&((struct vm *)arg)->host, 0);
+}
+
+/* Something is there to be read: -ECONNRESET when that is the VM's end, or when the guest released
+ * the object and everything that it said before was heard. */
+static int vm_taken(void *arg)
+{
+	struct vm *vm = arg;
+	int rc = vmshm_host_wait(&vm->host, 0, 0), fd = -1;
+	struct vmshm_msg m;
+
+	if (rc)
+		return rc < 0 ? rc : 0;
+	rc = vmshm_host_news(&vm->host, 0, &m, &fd);
+	if (rc)
+		return rc == -ETIMEDOUT ? 0 : rc;
+	if (fd >= 0)
+		close(fd);
+	/* from now on the socket is at its end: the next sleep notices, if there is one */
+	if (m.kind == VMSHM_MSG_CLOSED && vm->opened)
+		shutdown(vm->host.sock, SHUT_RDWR);
+	vm->opened |= m.kind == VMSHM_MSG_OPEN;
+	return 0;
+}
+
+static int vm_sleep(void *arg, int ms)
+{
+	struct vm *vm = arg;
+	struct epoll_event e;
+	int n = epoll_wait(vm->epoll, &e, 1, ms);
+
+	if (n < 0)
+		return errno == EINTR ? 0 : -errno;
+	return n ? vm_taken(vm) : 0;
+}
+
+/* ---- */
+
+/* Until the other has made the channel nobody can be rung, so this looks every millisecond. */
+static int attach(struct ring *r, const struct object *obj, const struct ring_bell *bell, int ms)
+{
+	int64_t end = ring_now_ms() + ms;
+	int rc;
+
+	while ((rc = ring_attach(r, obj->mem, obj->size, bell)) == -EAGAIN && ring_now_ms() < end)
+		nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL);
+	return rc;
+}
+
+static int talk(struct object *obj, struct vm *vm, const struct options *o)
+{
+	struct ring_bell bell = { vm_ring, vm_sleep, vm, SPIN };
+	struct talk_wait wait = { o->events ? vm->epoll : -1, vm_taken, vm };
+	const struct ring_bell *b = o->events ? &bell : NULL;
+	struct ring r;
+	int rc = o->attach ? attach(&r, obj, b, o->ms) : ring_make(&r, obj->mem, obj->size, b);
+
+	if (rc)
+		return rc;
+	if (o->copy)
+		rc = talk_copy(&r, &wait, STDIN_FILENO, STDOUT_FILENO);
+	else
+		rc = o->attach ? talk_answer(&r) : talk_ask(&r, stdin, stdout, o->ms);
+	if (!o->attach)
+		ring_unmake(&r);
+	return rc;
+}
+
+int main(int argc, char **argv)
+{
+	struct options o = parse(argc, argv);
+	struct vm vm = { .host = { .sock = -1 }, .epoll = -1 };
+	struct object obj;
+	int rc = object_open_file(&obj, o.path, o.size);
+
+	if (rc) {
+		fprintf(stderr, "ring-host: %s: %s\n", o.path, strerror(-rc));
+		return 1;
+	}
+	rc = o.events ? vm_connect(&vm, &o) : 0;
+	if (rc) {
+		fprintf(stderr, "ring-host: %s: %s%s\n", o.events, strerror(-rc),
+			rc == -ENOTSUP ? " (the device has no events: --vmshm vectors=)" : "");
+	} else {
+		rc = talk(&obj, &vm, &o);
+		if (rc)
+			fprintf(stderr, "ring-host: the channel in %s: %s\n", o.path, strerror(-rc));
+	}
+	vmshm_host_close(&vm.host);
+	if (vm.epoll >= 0)
+		close(vm.epoll);
+	object_close(&obj);
+	return rc ? 1 : 0;
+}
