@@ -5,6 +5,7 @@
  *
  *	echo 'who?' | ring-host --events=vm.sock /dev/shm/talk
  *	ring-host --copy /dev/shm/data <in >out
+ *	ring-host --echo /dev/shm/bench			the other end of vmshm-bench
  *
  * It makes the channel, and the object if need be. With --attach it is the other end, so that two
  * of it can talk to each other on one machine.
@@ -13,27 +14,20 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
 
-#include "../vmshm/vmshm_host.h"
 #include "object.h"
 #include "ring.h"
 #include "talk.h"
+#include "vm.h"
 
 #define SPIN 2000		/* looks before a sleep, which costs as much */
 
 struct options {
 	const char *path, *events;
-	bool copy, attach;
+	bool copy, echo, attach;
+	unsigned spin;
 	uint64_t size;
 	int ms;
-};
-
-/* The VM that has the other end. */
-struct vm {
-	struct vmshm_host host;
-	int epoll;		/* its doorbell, and its socket */
-	bool opened;
 };
 
 static void usage(void)
@@ -42,8 +36,10 @@ static void usage(void)
 		"usage: ring-host [OPTION].. FILE\n"
 		"  --attach         the channel is there; answer the other end's questions\n"
 		"  --copy           copy stdin into the channel, and what comes to stdout\n"
+		"  --echo           send back what comes, for vmshm-bench\n"
 		"  --events=SOCKET  of --vmshm events=SOCKET; without it this never sleeps\n"
 		"  --size=BYTES     of the channel, for which FILE is made larger (1 MiB)\n"
+		"  --spin=LOOKS     before each sleep (2000)\n"
 		"  --timeout=MS     to wait for an answer, the VM, or who makes the channel (10000)\n");
 	exit(2);
 }
@@ -53,18 +49,22 @@ static struct options parse(int argc, char **argv)
 	static const struct option known[] = {
 		{ "attach", no_argument, NULL, 'a' },	     { "copy", no_argument, NULL, 'c' },
 		{ "events", required_argument, NULL, 'e' }, { "size", required_argument, NULL, 's' },
-		{ "timeout", required_argument, NULL, 't' }, { 0 },
+		{ "timeout", required_argument, NULL, 't' }, { "spin", required_argument, NULL, 'l' },
+		{ "echo", no_argument, NULL, 'o' },	     { 0 },
 	};
-	struct options o = { .size = 1 << 20, .ms = 10000 };
+	struct options o = { .size = 1 << 20, .ms = 10000, .spin = SPIN };
 	int c;
 
 	while ((c = getopt_long(argc, argv, "", known, NULL)) != -1) {
 		o.attach |= c == 'a';
 		o.copy |= c == 'c';
+		o.echo |= c == 'o';
 		if (c == 'e')
 			o.events = optarg;
 		if (c == 's')
 			o.size = strtoull(optarg, NULL, 10);
+		if (c == 'l')
+			o.spin = (unsigned)strtoul(optarg, NULL, 10);
 		if (c == 't')
 			o.ms = (int)strtol(optarg, NULL, 10);
 		if (c == '?')
@@ -75,70 +75,6 @@ static struct options parse(int argc, char **argv)
 	o.path = argv[optind];
 	return o;
 }
-
-/* ---- Waiting for a VM ---- */
-
-static int vm_watch(struct vm *vm, int fd)
-{
-	struct epoll_event e = { .events = EPOLLIN };
-
-	return epoll_ctl(vm->epoll, EPOLL_CTL_ADD, fd, &e) < 0 ? -errno : 0;
-}
-
-static int vm_connect(struct vm *vm, const struct options *o)
-{
-	int rc = vmshm_host_connect(&vm->host, o->events, o->ms);
-
-	if (rc)
-		return rc;
-	if (!vm->host.events)
-		return -ENOTSUP;
-	vm->epoll = epoll_create1(EPOLL_CLOEXEC);
-	if (vm->epoll < 0)
-		return -errno;
-	rc = vm_watch(vm, vm->host.wait[0]);
-	return rc ? rc : vm_watch(vm, vm->host.sock);
-}
-
-static int vm_ring(void *arg)
-{
-	return vmshm_host_ring(&((struct vm *)arg)->host, 0);
-}
-
-/* Something is there to be read: -ECONNRESET when that is the VM's end, or when the guest released
- * the object and everything that it said before was heard. */
-static int vm_taken(void *arg)
-{
-	struct vm *vm = arg;
-	int rc = vmshm_host_wait(&vm->host, 0, 0), fd = -1;
-	struct vmshm_msg m;
-
-	if (rc)
-		return rc < 0 ? rc : 0;
-	rc = vmshm_host_news(&vm->host, 0, &m, &fd);
-	if (rc)
-		return rc == -ETIMEDOUT ? 0 : rc;
-	if (fd >= 0)
-		close(fd);
-	/* from now on the socket is at its end: the next sleep notices, if there is one */
-	if (m.kind == VMSHM_MSG_CLOSED && vm->opened)
-		shutdown(vm->host.sock, SHUT_RDWR);
-	vm->opened |= m.kind == VMSHM_MSG_OPEN;
-	return 0;
-}
-
-static int vm_sleep(void *arg, int ms)
-{
-	struct vm *vm = arg;
-	struct epoll_event e;
-	int n = epoll_wait(vm->epoll, &e, 1, ms);
-
-	if (n < 0)
-		return errno == EINTR ? 0 : -errno;
-	return n ? vm_taken(vm) : 0;
-}
-
-/* ---- */
 
 /* Until the other has made the channel nobody can be rung, so this looks every millisecond. */
 static int attach(struct ring *r, const struct object *obj, const struct ring_bell *bell, int ms)
@@ -153,7 +89,7 @@ static int attach(struct ring *r, const struct object *obj, const struct ring_be
 
 static int talk(struct object *obj, struct vm *vm, const struct options *o)
 {
-	struct ring_bell bell = { vm_ring, vm_sleep, vm, SPIN };
+	struct ring_bell bell = { vm_ring, vm_sleep, vm, o->spin };
 	struct talk_wait wait = { o->events ? vm->epoll : -1, vm_taken, vm };
 	const struct ring_bell *b = o->events ? &bell : NULL;
 	struct ring r;
@@ -163,6 +99,8 @@ static int talk(struct object *obj, struct vm *vm, const struct options *o)
 		return rc;
 	if (o->copy)
 		rc = talk_copy(&r, &wait, STDIN_FILENO, STDOUT_FILENO);
+	else if (o->echo)
+		rc = talk_echo(&r);
 	else
 		rc = o->attach ? talk_answer(&r) : talk_ask(&r, stdin, stdout, o->ms);
 	if (!o->attach)
@@ -173,7 +111,7 @@ static int talk(struct object *obj, struct vm *vm, const struct options *o)
 int main(int argc, char **argv)
 {
 	struct options o = parse(argc, argv);
-	struct vm vm = { .host = { .sock = -1 }, .epoll = -1 };
+	struct vm vm = VM_NONE;
 	struct object obj;
 	int rc = object_open_file(&obj, o.path, o.size);
 
@@ -181,7 +119,7 @@ int main(int argc, char **argv)
 		fprintf(stderr, "ring-host: %s: %s\n", o.path, strerror(-rc));
 		return 1;
 	}
-	rc = o.events ? vm_connect(&vm, &o) : 0;
+	rc = o.events ? vm_connect(&vm, o.events, o.ms) : 0;
 	if (rc) {
 		fprintf(stderr, "ring-host: %s: %s%s\n", o.events, strerror(-rc),
 			rc == -ENOTSUP ? " (the device has no events: --vmshm vectors=)" : "");
@@ -190,9 +128,7 @@ int main(int argc, char **argv)
 		if (rc)
 			fprintf(stderr, "ring-host: the channel in %s: %s\n", o.path, strerror(-rc));
 	}
-	vmshm_host_close(&vm.host);
-	if (vm.epoll >= 0)
-		close(vm.epoll);
+	vm_close(&vm);
 	object_close(&obj);
 	return rc ? 1 : 0;
 }

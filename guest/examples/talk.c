@@ -74,6 +74,21 @@ int talk_answer(struct ring *r)
 	return rc == -EPIPE ? ring_end(r) : rc;
 }
 
+int talk_echo(struct ring *r)
+{
+	size_t max = ring_max(r), len;
+	unsigned char *buf = malloc(max);
+	int rc = buf ? 0 : -ENOMEM;
+
+	while (!rc) {
+		rc = ring_recv(r, buf, max, &len, -1);
+		if (!rc)
+			rc = ring_send(r, buf, len, -1);
+	}
+	free(buf);
+	return rc == -EPIPE ? ring_end(r) : rc;
+}
+
 /* ---- A copy ---- */
 
 #define CHUNK (64u << 10)

@@ -22,6 +22,9 @@ int talk_ask(struct ring *r, FILE *in, FILE *out, int ms);
 /* Answers what talk_ask asks, until it ends. */
 int talk_answer(struct ring *r);
 
+/* Sends each message back, until the other end sends no more. */
+int talk_echo(struct ring *r);
+
 /* Sends what comes from @in until its end, and writes what the other sends to @out until its end. */
 int talk_copy(struct ring *r, const struct talk_wait *w, int in, int out);
 
