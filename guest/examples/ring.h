@@ -33,7 +33,7 @@
  * object's owner; a guest cannot).
  *
  * A struct ring belongs to one thread at a time. Functions give 0 or what their comment says, and
- * -errno. An end that died in between may attach again: messages are there as a whole or not at all.
+ * -errno. An end that died may attach again: messages are there as a whole or not at all.
  */
 #ifndef GUEST_EXAMPLES_RING_H
 #define GUEST_EXAMPLES_RING_H
@@ -328,7 +328,7 @@ static inline int64_t ring_now_ms(void)
 	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
-/* Waits at most @ms milliseconds, or with -1 for ever. As ring_ready, but -ETIMEDOUT instead of 0. */
+/* Waits at most @ms milliseconds, -1: for ever. As ring_ready, but -ETIMEDOUT instead of 0. */
 static inline int ring_wait(struct ring *r, int want, size_t len, int ms)
 {
 	int64_t end = ms > 0 ? ring_now_ms() + ms + 1 : 0, left = ms;
@@ -418,7 +418,7 @@ static inline int ring_try_recv(struct ring *r, void *buf, size_t size, size_t *
 	return ring_wake(r, rx, &rx->wire->sender_sleeps);
 }
 
-/* The same, but waits for room, or a message, at most @ms milliseconds (-1: for ever); -ETIMEDOUT. */
+/* The same, but waits for room, or a message, as ring_wait does. */
 static inline int ring_send(struct ring *r, const void *buf, size_t len, int ms)
 {
 	int rc = ring_wait(r, RING_OUT, len, ms);

@@ -25,8 +25,8 @@
 
 struct ring_fds {
 	int wait, ring;		/* borrowed */
-	uint64_t event;		/* what is written to @ring: eventfd: 1, device: the event's number, */
-	unsigned bytes;		/* of which so many; as many are read from @wait */
+	uint64_t event;		/* written to @ring: to an eventfd 1, to a device a number, */
+	unsigned bytes;		/* in so many bytes; as many are read from @wait */
 };
 
 static inline struct ring_fds ring_fds_events(int wait, int ring)

@@ -25,7 +25,7 @@ int talk_answer(struct ring *r);
 /* Sends each message back, until the other end sends no more. */
 int talk_echo(struct ring *r);
 
-/* Sends what comes from @in until its end, and writes what the other sends to @out until its end. */
+/* Sends what comes from @in until its end, and writes to @out what the other sends until its. */
 int talk_copy(struct ring *r, const struct talk_wait *w, int in, int out);
 
 #endif

@@ -38,7 +38,7 @@ static inline int vm_watch(struct vm *vm, int fd)
 	return epoll_ctl(vm->epoll, EPOLL_CTL_ADD, fd, &e) < 0 ? -errno : 0;
 }
 
-/* @path: of --vmshm events=SOCKET; waits @ms milliseconds for the VM. -ENOTSUP: it has no events. */
+/* @path: of --vmshm events=SOCKET; waits @ms milliseconds for the VM. -ENOTSUP: no events. */
 static inline int vm_connect(struct vm *vm, const char *path, int ms)
 {
 	int rc = vmshm_host_connect(&vm->host, path, ms);

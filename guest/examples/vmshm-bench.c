@@ -9,12 +9,17 @@
  *						ring-host --echo FILE
  *	vmshm-bench [OPTION].. doorbell /NAME	the same, both sleep at once; it runs
  *						ring-host --echo --spin=0 --events=SOCKET FILE
+ *	vmshm-bench [OPTION].. vsock PORT	the same by a socket to the host, to compare, where
+ *						somebody sends back what comes
  */
 #include <getopt.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+
+#include <linux/vm_sockets.h>
 
 #include "object.h"
 #include "ring.h"
@@ -34,6 +39,7 @@ static void usage(void)
 {
 	fprintf(stderr,
 		"usage: vmshm-bench [OPTION].. memcpy | open | poll | doorbell /NAME\n"
+		"       vmshm-bench [OPTION].. vsock PORT\n"
 		"  --bytes=N      that memcpy copies in a run (67108864)\n"
 		"  --device=FILE  /dev/vmshm0\n"
 		"  --file         NAME is a file of this machine: no device\n"
@@ -122,7 +128,8 @@ static int bench_memcpy(struct object *obj, const struct options *o)
 	memset(obj->mem, 2, obj->size);
 	for (size_t i = 0; i < sizeof(sizes) / sizeof(*sizes) && sizes[i] <= obj->size; i++) {
 		size_t size = sizes[i];
-		uint64_t count = o->bytes / size + 1, ns[3] = { UINT64_MAX, UINT64_MAX, UINT64_MAX };
+		uint64_t count = o->bytes / size + 1;
+		uint64_t ns[3] = { UINT64_MAX, UINT64_MAX, UINT64_MAX };
 
 		/* in turn: what disturbs, disturbs all three */
 		for (int run = 0; run < RUNS; run++) {
@@ -211,6 +218,47 @@ static int bench_ring(struct object *obj, const struct options *o, bool sleeps)
 	return ring_end(&r);
 }
 
+static int vsock_rounds(int fd, unsigned count)
+{
+	for (uint64_t i = 0; i < count; i++) {
+		uint64_t word = 0;
+		ssize_t n;
+
+		if (write(fd, &i, sizeof(i)) != sizeof(i))
+			return -errno;
+		n = recv(fd, &word, sizeof(word), MSG_WAITALL);
+		if (n < 0)
+			return -errno;
+		if (n != sizeof(word) || word != i)
+			return n ? -EBADMSG : -EPIPE;
+	}
+	return 0;
+}
+
+static int bench_vsock(const struct options *o)
+{
+	struct sockaddr_vm host = { .svm_family = AF_VSOCK, .svm_cid = VMADDR_CID_HOST,
+				    .svm_port = (unsigned)strtoul(o->name, NULL, 10) };
+	int fd = socket(AF_VSOCK, SOCK_STREAM | SOCK_CLOEXEC, 0), rc = 0;
+	uint64_t ns = UINT64_MAX;
+
+	if (fd < 0 || connect(fd, (struct sockaddr *)&host, sizeof(host)) < 0)
+		rc = -errno;
+	if (!rc)
+		rc = vsock_rounds(fd, o->rounds / 10 + 1);
+	for (int run = 0; run < RUNS && !rc; run++) {
+		uint64_t start = now();
+
+		rc = vsock_rounds(fd, o->rounds);
+		ns = least(ns, now() - start);
+	}
+	if (fd >= 0)
+		close(fd);
+	if (!rc)
+		figure("there and back by vsock", sizeof(uint64_t), o->rounds, ns);
+	return rc;
+}
+
 /* ---- */
 
 static int bench(const struct options *o)
@@ -220,6 +268,8 @@ static int bench(const struct options *o)
 
 	if (!strcmp(o->what, "open"))
 		return bench_open(o);
+	if (!strcmp(o->what, "vsock"))
+		return bench_vsock(o);
 	rc = open_object(&obj, o);
 	if (rc)
 		return rc;

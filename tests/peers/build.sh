@@ -7,6 +7,7 @@ set -eu
 peers=$(cd "$(dirname "$0")" && pwd)
 guest=$peers/../../guest
 . "$guest/common.sh"
+. "$peers/cargo.sh"
 
 usage()
 {
@@ -29,26 +30,9 @@ peer_key()
 	} | key
 }
 
-# is_new_enough CARGO: for the manifest
-is_new_enough()
-{
-	is_wanted=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' "$manifest/Cargo.toml")
-	is_there=$("$1" --version 2>/dev/null | sed -n 's/^cargo \([0-9.]*\).*/\1/p')
-	[ -n "$is_there" ] && printf '%s\n%s\n' "$is_wanted" "$is_there" | sort -V -C
-}
-
-# find_cargo: one that is new enough, the user's own before Debian's
-find_cargo()
-{
-	for cargo in "$(command -v cargo)" /usr/bin/cargo; do
-		! is_new_enough "$cargo" || return 0
-	done
-	return 1
-}
-
 build()
 {
-	find_cargo || { need rust && find_cargo; } || die "no cargo that is new enough"
+	find_cargo "$(sed -n 's/^rust-version = "\(.*\)"/\1/p' "$manifest/Cargo.toml")"
 	say "building the daemon on vhost $release (a minute)"
 	tmp=$(mktemp -d "$cache/tmp.XXXXXX")
 	trap 'rm -rf "$tmp"' EXIT

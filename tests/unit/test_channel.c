@@ -135,7 +135,7 @@ static void an_empty_channel_has_nothing_and_a_full_one_no_room(void **state)
 	free(half);
 }
 
-static void a_message_that_does_not_fit_is_refused_and_one_that_is_too_long_to_take_stays(void **state)
+static void what_is_too_long_to_send_is_refused_and_what_is_too_long_to_take_stays(void **state)
 {
 	struct pair *p = *state;
 	unsigned char *long_one = pattern(CAPACITY, 3), buf[16];
@@ -318,9 +318,10 @@ static void a_bad_index_breaks_the_channel(void **state)
 
 static void a_bad_length_breaks_the_channel(void **state)
 {
-	static const uint64_t lengths[] = { 9, CAPACITY - RING_HEAD, CAPACITY - RING_HEAD + 1, CAPACITY,
-					    UINT32_MAX - 8, UINT32_MAX, 1ull << 32, (1ull << 32) + 8,
-					    UINT64_MAX - 15, UINT64_MAX };
+	static const uint64_t lengths[] = {
+		9, CAPACITY - RING_HEAD, CAPACITY - RING_HEAD + 1, CAPACITY, UINT32_MAX - 8,
+		UINT32_MAX, 1ull << 32, (1ull << 32) + 8, UINT64_MAX - 15, UINT64_MAX,
+	};
 	struct pair *p = *state;
 	unsigned char *buf = pattern(CAPACITY, 0);
 	size_t len = 5;
@@ -470,7 +471,7 @@ int main(void)
 		CASE(every_size_passes_both_ways_and_around_the_end),
 		CASE(the_largest_message_passes_from_every_offset),
 		CASE(an_empty_channel_has_nothing_and_a_full_one_no_room),
-		CASE(a_message_that_does_not_fit_is_refused_and_one_that_is_too_long_to_take_stays),
+		CASE(what_is_too_long_to_send_is_refused_and_what_is_too_long_to_take_stays),
 		CASE(the_end_comes_after_the_last_message),
 		CASE(an_end_that_comes_back_finds_what_was_there),
 		CASE(only_a_sleeper_is_rung_and_once_a_sleep),

@@ -369,7 +369,7 @@ struct vandal {
 	_Atomic bool stop;
 };
 
-/* Good and bad values in turn, as fast as it can: what was checked a moment ago is something else. */
+/* Good and bad values in turn, as fast as it can: what was just checked is something else now. */
 static void *scribble(void *arg)
 {
 	struct vandal *v = arg;
@@ -391,7 +391,8 @@ static void *scribble(void *arg)
 static void who_changes_what_was_checked_only_breaks_the_channel(void **state)
 {
 	struct vandal v = { .size = RING_DATA + 2 * 4096 };
-	unsigned char *area = mmap(NULL, v.size + 8192, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	unsigned char *area = mmap(NULL, v.size + 8192, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS,
+				   -1, 0);
 	unsigned char *buf = malloc(4096);	/* its end is what a sanitizer watches */
 	unsigned broken = 0, worked = 0;
 	pthread_t thread;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* guest/examples/mailbox.h: where everything is (its layout is another program's), packets, and what
- * a hostile other side achieves. */
+/* guest/examples/mailbox.h: where everything is (its layout is another program's), packets, and
+ * what a hostile other side achieves. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -137,7 +137,8 @@ static void every_packet_comes_back(void **state)
 		size_t want = packet(sent, i);
 
 		assert_int_equal(mailbox_put(*state, MAILBOX_IN, sent, want, 20000), 0);
-		assert_int_equal(mailbox_take(*state, MAILBOX_OUT, got, MAILBOX_PACKET, &len, 20000), 0);
+		assert_int_equal(mailbox_take(*state, MAILBOX_OUT, got, MAILBOX_PACKET, &len,
+					      20000), 0);
 		assert_int_equal(len, want);
 		assert_memory_equal(got, sent, len);
 	}
