@@ -62,6 +62,7 @@ print("case told" if "MINIVMM_TEST_LIST" in os.environ else "1..1\\nok 1 - " + (
     "tests/check/fine.py": "#!/bin/sh\n",
     "tests/bench/boot": "#!/bin/sh\n",
     "tests/bench/shmem": "#!/bin/sh\n",
+    "tests/bench/vmshm": "#!/bin/sh\n",
     "tests/linux/test_toy.py": """
 import os
 from harness import test
@@ -119,7 +120,7 @@ class Toy:
                 "unit-clang/macros.of_clang", "unit-asan/none",
                 "unit/script.told", "bare/whole", "build/minimal", "cli/toy.guest.b", "cli-asan/toy.guest.a",
                 "cli-minimal/toy.small", "check/fine", "bench/boot",
-                "bench/shmem"]
+                "bench/shmem", "bench/vmshm"]
         never = ["unit/macros.of_clang", "unit/macros.stem", "unit/macros.name", "cli-minimal/toy.guest.a"]
         names = told.stdout.splitlines()
         self.expect(f"not listed: {set(want) - set(names)}", set(want) <= set(names), told)

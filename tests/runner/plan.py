@@ -154,7 +154,8 @@ def benches():
     """Figures that minivmm is held to; run last and alone. Their clock counts instructions: they do not
     disturb each other."""
     return [Program(f"bench/{name}", {"bench", *tags}, [str(ROOT / "tests/bench" / name), "--check"], 1800,
-                    build=PLAIN, cwd=ROOT) for name, tags in (("boot", ["boot"]), ("shmem", ["shmem", "pmem"]))]
+                    build=PLAIN, cwd=ROOT)
+            for name, tags in (("boot", ["boot"]), ("shmem", ["shmem", "pmem"]), ("vmshm", ["vmshm"]))]
 
 
 def introspect(directory, what):
