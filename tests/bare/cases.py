@@ -398,6 +398,11 @@ CASES = {
             "vmshm": ("vectors=4", "events-peer=DIR/peer"),
             "complaints": (r"^minivmm: warning: device vmshm0 has lost the other VM: it has ended$",
                            r"^minivmm: warning: device vmshm0 is connected again after .* to the other VM$")},
+        "a_reset_of_the_machine_leaves_all_connected": {
+            "vmshm": ("vectors=4", "events=DIR/events", "events-peer=DIR/peer")},
+        "what_is_no_eventfd_is_refused_and_the_next_vm_is_taken": {
+            "vmshm": ("vectors=4", "events-peer=DIR/peer"),
+            "complaints": (r"^minivmm: warning: device vmshm0 cannot be connected yet: .* vector 1: Invalid argument$",)},
     },
     "sandbox": {
         "a_forbidden_call_is_killed": ends(SECCOMP, options=("--seccomp", "kill"), complaints=BLOCKED),

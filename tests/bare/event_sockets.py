@@ -73,13 +73,26 @@ class EventSockets:
     def ring(self, event):
         os.eventfd_write(self.calls[int(event)], 1)
 
-    def come(self):
+    def greet(self, fds):
         """The other VM is there, with three events."""
         self.peer, _ = self.listener.accept()
+        self.peer.settimeout(PATIENCE)
+        message = MESSAGE.pack(MAGIC, VERSION, EVENTS, 3, 0, 0, 0, 0, 0, b"")
+        socket.send_fds(self.peer, [message], fds)
+
+    def come(self):
         if not self.doorbells:
             self.doorbells = [os.eventfd(0, os.EFD_NONBLOCK) for _ in range(6)]
-        message = MESSAGE.pack(MAGIC, VERSION, EVENTS, 3, 0, 0, 0, 0, 0, b"")
-        socket.send_fds(self.peer, [message], self.doorbells)
+        self.greet(self.doorbells)
+
+    def come_with_pipes(self):
+        pipes = os.pipe()
+        self.greet(pipes * 3)
+        for fd in pipes:
+            os.close(fd)
+
+    def was_sent_away(self):
+        return self.peer.recv(1) and "the connection goes on"
 
     def go(self):
         self.peer.close()
@@ -93,7 +106,8 @@ class EventSockets:
                   (r"# it hears that (\w+) is open", self.news),
                   (r"# event (\d) was rung (\d+) times", self.was_rung),
                   (r"# it rings event (\d)", self.ring),
-                  (r"# another VM comes", self.come), (r"# the other VM goes", self.go),
+                  (r"# another VM comes", self.come), (r"# another VM comes with pipes", self.come_with_pipes),
+                  (r"# it is sent away", self.was_sent_away), (r"# the other VM goes", self.go),
                   (r"# the other guest rings event (\d)", self.doorbell))
         for pattern, order in orders:
             found = re.fullmatch(pattern, line)

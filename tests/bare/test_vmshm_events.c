@@ -9,7 +9,10 @@
 #include "tests/bare/lib/test.h"
 #include "tests/bare/lib/vmshm.h"
 
-enum { EVENTS = 3, VECTORS = EVENTS + 1, MANY = 20000 };
+enum {
+	EVENTS = 3, VECTORS = EVENTS + 1, MANY = 20000, RESETS = 5,
+	KEYBOARD = 0x64, KEYBOARD_RESET = 0xfe,
+};
 
 static struct vmshm dev;
 static struct msix msix;
@@ -134,6 +137,45 @@ static void another_vm_rings_comes_and_goes(void)
 	CHECK(!has_program());
 }
 
+/* Each boot finds both still there. */
+static void a_reset_of_the_machine_leaves_all_connected(void)
+{
+	volatile uint32_t *kept = (volatile uint32_t *)MEMORY_KEPT;
+	uint32_t before;
+
+	bring_up();
+	if (!*kept) {
+		test_order("a program connects");
+		test_order("another VM comes");
+	}
+	CHECK(has_program());
+	before = came(2);
+	test_order("it rings event 1");
+	WAIT_FOR(came(2) > before);
+	before = came(3);
+	test_order("the other guest rings event 2");
+	WAIT_FOR(came(3) > before);
+	vmshm_set(&dev, VMSHM_DOORBELL, 0);
+	test_order("event 0 was rung 1 times");
+	if (++*kept < RESETS) {
+		outb(KEYBOARD, KEYBOARD_RESET);
+		test_exit(1);
+	}
+}
+
+static void what_is_no_eventfd_is_refused_and_the_next_vm_is_taken(void)
+{
+	uint32_t before;
+
+	bring_up();
+	test_order("another VM comes with pipes");
+	test_order("it is sent away");
+	test_order("another VM comes");
+	before = came(1);
+	test_order("the other guest rings event 0");
+	WAIT_FOR(came(1) > before);
+}
+
 const struct test_case test_cases[] = {
 	CASE(a_doorbell_stays_in_the_kernel),
 	CASE(a_doorbell_moves_with_its_bar),
@@ -141,5 +183,7 @@ const struct test_case test_cases[] = {
 	CASE(coming_and_going_is_vector_0),
 	CASE(a_program_hears_what_is_open),
 	CASE(another_vm_rings_comes_and_goes),
+	CASE(a_reset_of_the_machine_leaves_all_connected),
+	CASE(what_is_no_eventfd_is_refused_and_the_next_vm_is_taken),
 	{ NULL, NULL },
 };
