@@ -25,6 +25,7 @@ KERNELS = {
 # As a distribution does it: the bus tells what is there, the module's file what it is for. The links are udev's
 LOAD = f"""#!/bin/sh
 set -e
+dmesg -c >/dev/null     # the boot's own
 depmod
 for alias in /sys/bus/pci/devices/*/modalias; do
     modprobe "$(cat $alias)" 2>/dev/null || true
