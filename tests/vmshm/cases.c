@@ -215,17 +215,14 @@ static void events(void)
 	uint32_t word = 0, mask = 0;
 
 	CHECK(info_of(fd).vectors == 3 && info_of(fd).events == 2);
-	/* the host came: the state changed. Before, interrupts may come that nobody gave. */
-	while (!(info_of(fd).status & VMSHM_S_PEER)) {
-		CHECK(poll(&p, 1, -1) == 1 && p.revents & POLLIN);
-		CHECK(read(fd, &mask, 4) == 4 && mask);
-	}
-	p.events = POLLPRI;
-	while (!(mask & VMSHM_EVENT_STATE)) {
-		CHECK(poll(&p, 1, -1) == 1 && p.revents == POLLPRI);
-		CHECK(read(fd, &mask, 4) == 4);
-	}
-	p.events = POLLIN | POLLPRI;
+	/* at the start interrupts may come that nobody gave */
+	while (read(fd, &mask, 4) == 4)
+		;
+	CHECK(errno == EAGAIN && !(info_of(fd).status & VMSHM_S_PEER));
+	dprintf(1, "vmshm-driver: events: the host may come\n");
+	CHECK(poll(&p, 1, -1) == 1 && p.revents == (POLLIN | POLLPRI));
+	CHECK(read(fd, &mask, 4) == 4 && mask == VMSHM_EVENT_STATE);
+	CHECK(info_of(fd).status & VMSHM_S_PEER);
 	CHECK_ERROR(read(fd, &mask, 4), EAGAIN);
 	for (word = 0; word < 2; word++) {
 		CHECK(write(fd, &word, 4) == 4);
