@@ -71,6 +71,8 @@ class Machine:
             files[f"{folder}/modules.{name}"] = (stat.S_IFREG | 0o644, b"")
         for program in programs:
             files[os.path.basename(program)] = (stat.S_IFREG | 0o755, t.program(program).read_bytes())
+        if kernel == "debug":
+            script += "\ngrep -q 'debug_locks: *1' /proc/lockdep_stats     # it looks to the end"
         files["test"] = (stat.S_IFREG | 0o755, f"{LOAD}\n{script}\ndmesg\n".encode())
         initrd = t.dir / "initrd.cpio"
         initrd.write_bytes(t.resource("initrd:busybox").read_bytes() + cpio(files))
@@ -162,7 +164,7 @@ def what_programs_may_do(t, kernel):
 @test(tags=[*TAGS, "hostile"], needs=needs, timeout=300, cases={name: {"kernel": name} for name in ("debug", "6.12")})
 def stress(t, kernel):
     """Programs that do anything in any order while the device is unbound and bound, on a kernel that looks for faults."""
-    run_cases(t, ["stress"], kernel=kernel)
+    run_cases(t, ["stress"], kernel=kernel, keys=",vectors=3")
 
 
 @test(tags=["vmshm"], needs=lambda case: [f"vmshm:{case['kernel']}"], kvm=False, build=False,
