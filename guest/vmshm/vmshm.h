@@ -29,7 +29,7 @@ struct vmshm_ioc_open {
 	__u32 reserved;		/* 0 */
 	/* The answer, when it is 0: */
 	__u64 size;		/* bytes of the object; 0: a device of 0.1 cannot tell */
-	__u64 mapped;		/* bytes of the window that are the object's; what is behind is private */
+	__u64 mapped;		/* bytes of the window that are the object's; no more */
 	__u64 length;		/* bytes of the window */
 	__u64 mmap_offset;	/* what mmap(2) takes: 0 or VMSHM_MMAP_LARGE */
 };

@@ -71,8 +71,8 @@ void vmshm_file_unmap(struct inode *inode, struct list_head *mms);
 
 /* Reads what kind of device it is, and closes what an earlier kernel left open. */
 void vmshm_device_init(struct vmshm *shm);
-/* Under the lock, as are the others. Opens the object @name, of name_size bytes, filled up with zeros.
- * 0, or -errno, and what was open stays so. */
+/* Under the lock, as are the others. Opens the object @name, of name_size bytes, filled up with
+ * zeros. 0, or -errno, and what was open stays so. */
 int vmshm_device_open(struct vmshm *shm, const char *name, u64 offset, u32 flags);
 void vmshm_device_close(struct vmshm *shm);
 /* Reads size, mapped, status, generation. */

@@ -48,8 +48,9 @@ static int add_mm(struct vmshm *shm, struct mm_struct *mm)
 
 /*
  * The kernel enters a mapping into the list of its file after the driver's mmap has filled it, and
- * what is not in the list is not unmapped here. But until it is, mmap_lock is held; so once that was
- * free in each process, all that was mapped before `gone` is in the list, and nothing comes after.
+ * what is not in the list is not unmapped here. But until it is, mmap_lock is held; so once that
+ * was free in each process, all that was mapped before `gone` is in the list, and nothing comes
+ * after.
  */
 void vmshm_file_unmap(struct inode *inode, struct list_head *mms)
 {

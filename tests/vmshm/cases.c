@@ -308,8 +308,8 @@ static uint64_t now_ms(void)
 	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
 }
 
-/* Everything a program may do, in an order that nobody chose; what fails does, with an errno that it
- * may have. Ends by its own, whatever the others do. */
+/* Everything a program may do, in an order that nobody chose; much of it fails. Ends by itself,
+ * whatever the others do. */
 static void stress_user(unsigned seed)
 {
 	static const char *const names[] = { "/rw", "/ro", "/small", "/absent" };
