@@ -66,17 +66,16 @@ unsigned filler_areas(const struct filler *f, uint64_t size)
 	return (unsigned)((size - 1) / f->piece + 1);
 }
 
-/* For [offset, offset + len), which lies in one piece; @fixed NULL: anywhere. */
-static void *map_piece(const struct filler *f, void *fixed, uint64_t offset, uint64_t len)
+/* For [offset, offset + len), which lies in one piece; @fixed: MAP_FIXED, or 0 for @to as a hint. */
+static void *map_piece(const struct filler *f, void *to, int fixed, uint64_t offset, uint64_t len)
 {
-	int flags = fixed ? MAP_FIXED : 0;
 	void *at;
 
 	if (f->fd < 0)
-		at = mmap(fixed, len, PROT_READ | PROT_WRITE,
-			  flags | MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+		at = mmap(to, len, PROT_READ | PROT_WRITE,
+			  fixed | MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	else
-		at = mmap(fixed, len, PROT_READ | PROT_WRITE, flags | MAP_SHARED, f->fd,
+		at = mmap(to, len, PROT_READ | PROT_WRITE, fixed | MAP_SHARED, f->fd,
 			  (off_t)(offset % f->piece));
 	if (at != MAP_FAILED)
 		madvise(at, len, MADV_DONTDUMP);	/* a failure only makes a core larger */
@@ -93,7 +92,7 @@ int filler_lay(const struct filler *f, uint8_t *host, uint64_t size)
 {
 	for (uint64_t at = 0, len; at < size; at += len) {
 		len = piece_len(f, at, size - at);
-		if (map_piece(f, host + at, at, len) == MAP_FAILED)
+		if (map_piece(f, host + at, MAP_FIXED, at, len) == MAP_FAILED)
 			return -errno;
 	}
 	return 0;
@@ -102,12 +101,13 @@ int filler_lay(const struct filler *f, uint8_t *host, uint64_t size)
 int filler_cover(const struct filler *f, uint8_t *host, uint64_t offset, uint64_t len)
 {
 	for (uint64_t done = 0, part; done < len; done += part) {
+		uint8_t *to = host + offset + done;
 		void *from;
 		int r;
 
 		part = piece_len(f, offset + done, len - done);
-		from = map_piece(f, NULL, offset + done, part);
-		r = from == MAP_FAILED ? -errno : area_move(from, host + offset + done, part);
+		from = map_piece(f, area_stage(to), 0, offset + done, part);
+		r = from == MAP_FAILED ? -errno : area_move(from, to, part);
 		if (r)
 			return r;
 	}
@@ -130,5 +130,5 @@ int filler_zeros(uint8_t *at, uint64_t len)
 		return 0;
 	/* The process may have no area left to work with elsewhere. This one takes the place of one
 	 * or more. */
-	return map_piece(&zeros, at, 0, len) == MAP_FAILED ? -errno : 0;
+	return map_piece(&zeros, at, MAP_FIXED, 0, len) == MAP_FAILED ? -errno : 0;
 }

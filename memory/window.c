@@ -220,12 +220,14 @@ static int check_place(const struct mem_window *w, uint64_t offset, uint64_t len
 }
 
 /* Read-only is a private copy: the guest's stray stores neither reach the object nor stop it. */
-void *window_stage(const struct window_mapping *m, int fd, int *ret_code, struct err *e)
+void *window_stage(const struct mem_window *w, const struct window_mapping *m, int fd,
+		   int *ret_code, struct err *e)
 {
 	/* Huge pages are reserved, or a guest's store would find none left. */
 	int reserve_none = m->object->page == page_size() ? MAP_NORESERVE : 0;
 	int flags = m->rw ? MAP_SHARED : MAP_PRIVATE | reserve_none;
-	void *from = mmap(NULL, m->len, PROT_READ | PROT_WRITE, flags, fd, (off_t)m->fd_offset);
+	void *from = mmap(area_stage(w->host + m->offset), m->len, PROT_READ | PROT_WRITE, flags, fd,
+			  (off_t)m->fd_offset);
 
 	if (from == MAP_FAILED) {
 		*ret_code = err_sys(e, "the fd of the mapping cannot be mapped %s",
@@ -239,7 +241,7 @@ void *window_stage(const struct window_mapping *m, int fd, int *ret_code, struct
 static int place_object(struct mem_window *w, const struct window_mapping *m, int fd, struct err *e)
 {
 	int r;
-	void *from = window_stage(m, fd, &r, e);
+	void *from = window_stage(w, m, fd, &r, e);
 
 	if (!from)
 		return r;

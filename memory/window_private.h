@@ -22,8 +22,10 @@ void window_forget(struct mem_window *w, struct window_mapping *m);
 /* A mapping in the tree that shares a byte with [offset, offset + len), or NULL. */
 struct window_mapping *window_search(const struct mem_window *w, uint64_t offset, uint64_t len);
 
-/* What @m maps of @fd, made elsewhere: owned by the caller. NULL with @e and *@ret_code -errno. */
-void *window_stage(const struct window_mapping *m, int fd, int *ret_code, struct err *e);
+/* What @m is to map of @fd in @w, made elsewhere: owned by the caller. NULL with @e and *@ret_code
+ * -errno. */
+void *window_stage(const struct mem_window *w, const struct window_mapping *m, int fd,
+		   int *ret_code, struct err *e);
 /* Puts filler over [offset, offset + len), whatever is there. 0 or -errno. */
 int window_cover(struct mem_window *w, uint64_t offset, uint64_t len);
 

@@ -118,7 +118,7 @@ int window_replace(struct mem_window *w, int fd, uint64_t fd_offset, uint64_t le
 	w->idle += old;
 	if (r)
 		return r;
-	from = window_stage(m, fd, &r, e);
+	from = window_stage(w, m, fd, &r, e);
 	if (from && populate)
 		r = populate_all(m, from, fd, e);
 	/* In the tree behind the window's end, where it is in nobody's way. */
