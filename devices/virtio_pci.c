@@ -496,8 +496,8 @@ int virtio_pci_init(struct virtio_pci *p, struct virtio_dev *d, struct pci_bus *
 	p->pci.config_reading = config_reading;
 	pci_dev_bar(&p->pci, VIRTIO_PCI_BAR, (struct pci_bar){
 		.size = VIRTIO_PCI_BAR_SIZE, .ops = &bar_ops, .dev = p, .mapped = bar_mapped });
-	/* First in the list: the driver walks it to a region twice, to each other part once, and every
-	 * step is an exit. */
+	/* First in the list: the driver walks it to a region twice, to each other part once, and
+	 * every step is an exit. */
 	r = d->shmem ? add_shmem(p, d->shmem, e) : 0;
 	add_caps(p);
 	if (!r)

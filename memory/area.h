@@ -24,8 +24,8 @@ bool area_budget_take(struct area_budget *b, unsigned n);
 void area_budget_give(struct area_budget *b, unsigned n);
 
 /*
- * A hint for mmap where to make what area_move is then to bring @to: far from all else. A move looks at
- * each 2 MiB for which there may be page tables, a GiB at a time where there are none.
+ * A hint for mmap where to make what area_move is then to bring @to: far from all else. A move
+ * looks at each 2 MiB for which there may be page tables, at a GiB at once where there are none.
  */
 void *area_stage(void *to);
 /* Moves [from, from + len), one area, over what is at @to. 0, or -errno and @from is unmapped. */

@@ -66,7 +66,7 @@ unsigned filler_areas(const struct filler *f, uint64_t size)
 	return (unsigned)((size - 1) / f->piece + 1);
 }
 
-/* For [offset, offset + len), which lies in one piece; @fixed: MAP_FIXED, or 0 for @to as a hint. */
+/* For [offset, offset + len), which lies in one piece. @fixed: MAP_FIXED, or 0: @to is a hint. */
 static void *map_piece(const struct filler *f, void *to, int fixed, uint64_t offset, uint64_t len)
 {
 	void *at;
