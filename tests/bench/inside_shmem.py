@@ -4,8 +4,9 @@
     python3 inside_shmem.py PLAN
 
 PLAN is JSON: programs {swap, touch, minivmm, backend, stopwatch}, and for the boots files {path inside:
-path here}, image, disks {name: {daemon, huge, cmdline}}, lines, runs. All runs in a root in memory (inside.py says
-why). A line of JSON a figure goes to stdout. `swaps` is for the outer end, too: on its own KVM.
+path here}, images {name: path}, disks {name: {daemon, huge, image, cmdline, lines}}, runs. All runs in a
+root in memory (inside.py says why). A line of JSON a figure goes to stdout. `swaps` is for the outer end,
+too: on its own KVM.
 """
 import json
 import pathlib
@@ -74,7 +75,7 @@ def boot(plan, programs, disk):
     """One boot from a fresh disk: nanoseconds from the start to each line."""
     kind, path = disk["daemon"], (HUGE if disk["huge"] else inside.ROOT) / "disk.img"
     socket_path = inside.ROOT / "disk.sock"
-    subprocess.run(["cp", "--sparse=always", plan["image"], path], check=True)
+    subprocess.run(["cp", "--sparse=always", plan["images"][disk["image"]], path], check=True)
     key = "--file" if kind == "pmem" else "--blk-file"
     daemon = subprocess.Popen([programs["backend"], kind, f"--socket-path={socket_path}",
                                f"{key}={path}"])
@@ -86,7 +87,7 @@ def boot(plan, programs, disk):
         command = [plan["programs"]["minivmm"], "--kernel", "/boot/vmlinux", "--mem-backend", "shm",
                    "--memory", "256M", "--cmdline", disk["cmdline"],
                    "--vhost-user", f"{kind},socket=/disk.sock"]
-        watch = subprocess.Popen([programs["stopwatch"], inside.ROOT, "\n".join(plan["lines"]), *command],
+        watch = subprocess.Popen([programs["stopwatch"], inside.ROOT, "\n".join(disk["lines"]), *command],
                                  stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         line = watch.stdout.readline()
         watch.stdin.close()
