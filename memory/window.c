@@ -226,8 +226,8 @@ void *window_stage(const struct mem_window *w, const struct window_mapping *m, i
 	/* Huge pages are reserved, or a guest's store would find none left. */
 	int reserve_none = m->object->page == page_size() ? MAP_NORESERVE : 0;
 	int flags = m->rw ? MAP_SHARED : MAP_PRIVATE | reserve_none;
-	void *from = mmap(area_stage(w->host + m->offset), m->len, PROT_READ | PROT_WRITE, flags, fd,
-			  (off_t)m->fd_offset);
+	void *from = mmap(area_stage(w->host + m->offset), m->len, PROT_READ | PROT_WRITE, flags,
+			  fd, (off_t)m->fd_offset);
 
 	if (from == MAP_FAILED) {
 		*ret_code = err_sys(e, "the fd of the mapping cannot be mapped %s",
