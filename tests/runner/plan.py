@@ -173,6 +173,11 @@ def sources(directory):
     return found
 
 
+def is_under_build(suites, build):
+    """Suite once: a program that is built in a way of its own, hence under one build only."""
+    return build == PLAIN or (build not in WITHOUT_TESTS and "once" not in suites)
+
+
 def programs():
     """What meson declares, as it is and under every other build. None while meson knows no build."""
     base = build_dir(PLAIN)
@@ -183,7 +188,7 @@ def programs():
     for test in introspect(base, "--tests"):
         suites = [s.split(":", 1)[-1] for s in test["suite"]] or ["unit"]
         files = [f for word in test["cmd"] for f in by_path.get(word, []) if TABLE.search(text_of(f))]
-        for build in (b for b in BUILDS if b not in WITHOUT_TESTS):
+        for build in (b for b in BUILDS if is_under_build(suites, b)):
             def here(word, build=build):
                 return word.replace(str(base) + "/", str(build_dir(build)) + "/")
             found.append(Program(
