@@ -108,11 +108,20 @@ static int send_events(struct vmshm_listener *l)
 	return send_msg(l, &m, fds, 2 * p->count);
 }
 
+/* Each message he has not read holds a descriptor on its way, and a user may have few of those. */
+static void keep_short(int sock)
+{
+	const int least = 0;
+
+	setsockopt(sock, SOL_SOCKET, SO_SNDBUF, &least, sizeof(least));
+}
+
 static void welcome(struct vmshm_listener *l, int *sock)
 {
 	struct err e;
 	int r;
 
+	keep_short(*sock);
 	l->peer_watch = (struct loop_watch){ .fd = *sock, .ready = peer_ready, .arg = l };
 	if (loop_watch(l->params.loop, &l->peer_watch, &e)) {
 		l->peer_watch.fd = -1;

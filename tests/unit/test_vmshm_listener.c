@@ -187,7 +187,8 @@ static void who_does_not_read_is_told_the_last_news_when_he_does(void **state)
 		calls++;
 		events_card_run(c);
 	}
-	assert_in_range(calls, 2, 9999);
+	/* What waits for him are descriptors, of which a user may have few on their way. */
+	assert_in_range(calls, 2, 8);
 	assert_int_equal(m.kind, VMSHM_MSG_OPEN);
 	assert_string_equal(m.name, "last");
 	assert_int_equal(m.generation, c->news.msg.generation);
