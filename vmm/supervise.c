@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -66,11 +67,20 @@ static int connect_as_asked(const struct supervise_state *s, const struct superv
 	return fds[1] >= 0 ? 2 : 1;
 }
 
-static void answer(const struct supervise_state *s, const struct supervise_answer *a,
-		   const int *fds, size_t n)
+/* Descriptors may not get through, while too many of this user's are on their way elsewhere: then
+ * the answer is that, since somebody waits for one. */
+static void answer(const struct supervise_state *s, struct supervise_answer *a, const int *fds,
+		   size_t n)
 {
 	ssize_t r = fd_send(s->sock, a, sizeof(*a), fds, n);
 
+	if (r < 0 && r != -EPIPE && n > 0) {
+		a->error = err_set(&a->why, (int)r, "the supervisor cannot hand over a"
+				   " descriptor: %s", strerror((int)-r));
+		a->object.status = VMSHM_ENOMEM;
+		a->object.rw = a->object.sealed = 0;
+		r = fd_send(s->sock, a, sizeof(*a), NULL, 0);
+	}
 	/* A VMM that has ended meanwhile needs none. */
 	if (r < 0 && r != -EPIPE)
 		log_error("supervisor: the VMM does not take its answer");

@@ -122,9 +122,12 @@ int supervisor_start(struct supervisor *s, const struct supervisor_rights *right
 static int ask(struct supervisor *s, const struct supervise_message *m, size_t len, int fd,
 	       struct err *e)
 {
-	if (s->main.sock < 0 || fd_send(s->main.sock, m, len, &fd, fd >= 0) < 0)
-		return err_set(e, -EPIPE, "the supervisor process is gone");
-	return 0;
+	ssize_t r = s->main.sock < 0 ? -EPIPE : fd_send(s->main.sock, m, len, &fd, fd >= 0);
+
+	/* Too many descriptors of this user may be on their way elsewhere. */
+	if (r < 0 && r != -EPIPE && fd >= 0)
+		r = fd_send(s->main.sock, m, len, NULL, 0);
+	return r < 0 ? err_set(e, -EPIPE, "the supervisor process is gone") : 0;
 }
 
 /* An answer whose fds did not get through. */

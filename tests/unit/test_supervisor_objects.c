@@ -257,6 +257,59 @@ static void an_answer_whose_object_does_not_get_through_says_so(void **state)
 	assert_int_equal(a.object.rw, 0);
 }
 
+enum { FEW = 64, MANY = 2 * FEW, NOBODY = 65534 };
+
+/* A user without rights has few descriptors, and no more of his may be on their way. */
+static void be_poor(struct rlimit *ret_before)
+{
+	struct rlimit low;
+
+	getrlimit(RLIMIT_NOFILE, ret_before);
+	low = *ret_before;
+	low.rlim_cur = FEW;
+	setrlimit(RLIMIT_NOFILE, &low);
+	if (geteuid() == 0)
+		assert_int_equal(seteuid(NOBODY), 0);
+}
+
+static void be_as_before(const struct rlimit *limit)
+{
+	assert_int_equal(seteuid(getuid()), 0);
+	setrlimit(RLIMIT_NOFILE, limit);
+}
+
+static int setup_poor(void **state)
+{
+	struct rlimit limit;
+	int r;
+
+	be_poor(&limit);
+	r = setup(state);
+	be_as_before(&limit);
+	return r;
+}
+
+static void while_too_many_descriptors_are_on_their_way_an_answer_says_so(void **state)
+{
+	struct rig *r = *state;
+	struct supervisor_answer a;
+	struct rlimit limit;
+	int pair[2];
+
+	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), 0);
+	for (unsigned i = 0; i < MANY; i++)
+		assert_int_equal(fd_send(pair[0], "x", 1, &r->map, 1), 1);
+	be_poor(&limit);
+	assert_int_equal(fd_send(pair[0], "x", 1, &r->map, 1), -ETOOMANYREFS);
+	assert_int_equal(ask(r, 0, "m", -1).object.status, VMSHM_ENOMEM);
+	assert_int_equal(ask(r, 0, "m", r->map).object.status, VMSHM_ENOMEM);
+	be_as_before(&limit);
+	close(pair[0]);
+	close(pair[1]);
+	a = ask(r, 0, "m", -1);
+	assert_is(&a, r->map);
+}
+
 /* Every device of a machine may have asked before one answer is read, by a socket that fills. */
 static void a_question_of_each_device_does_not_wait(void **state)
 {
@@ -324,6 +377,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(the_lock_of_an_object_follows_what_is_held,
 						setup_exclusive, teardown),
 		CASE(an_answer_whose_object_does_not_get_through_says_so),
+		cmocka_unit_test_setup_teardown(
+			while_too_many_descriptors_are_on_their_way_an_answer_says_so, setup_poor,
+			teardown),
 		CASE(a_question_of_each_device_does_not_wait),
 		CASE(the_name_of_a_socket_goes_with_the_vmm_unless_it_is_another_s),
 		CASE(who_listens_is_the_vmm_alone),
