@@ -124,6 +124,6 @@ void shmem_clear(struct shmem *s)
 	struct err e;
 
 	if (s->count && window_clear(&s->window.window, &e))
-		log_error("device %s: %s: the guest still reaches what was mapped there",
+		log_error("device %s: %s: the guest ends when it goes where something was mapped",
 			  s->window.params.name, e.msg);
 }

@@ -110,12 +110,13 @@ static uint32_t status_of(int r)
 	return VMSHM_EBADTYPE;
 }
 
-static void empty(const struct vmshm_binding *b, struct guest_window *w)
+static void empty(struct vmshm_binding *b, struct guest_window *w)
 {
 	struct err e;
 
-	if (w->machine && window_clear(&w->window, &e))
-		log_error("device %s: %s: the guest still reaches what was open", id_of(b), e.msg);
+	if (w->machine && window_clear(&w->window, &e) && misuse_first(&b->kept))
+		log_error("device %s: %s: the guest ends when it goes where an object was open",
+			  id_of(b), e.msg);
 }
 
 /* Takes the words of why no object of this name was bound. */

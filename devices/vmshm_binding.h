@@ -41,7 +41,8 @@ struct vmshm_binding {
 	uint64_t size, mapped;		/* bytes: of the object, of the window that are its */
 
 	int fd;				/* owned: the object; -1: nothing is open */
-	struct misuse failed;		/* objects that could not be bound */
+	struct misuse failed;		/* objects that could not be bound, ... */
+	struct misuse kept;		/* ... or not be taken away */
 };
 
 /* Set-up. Nothing is bound. @o, and @arg of @cut_short, which follows vmshm_binding_cut_short each

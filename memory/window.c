@@ -358,7 +358,16 @@ int window_unmap(struct mem_window *w, uint64_t offset, uint64_t len, struct err
 	return 0;
 }
 
-int window_clear(struct mem_window *w, struct err *e)
+/* No vCPU reaches what is mapped: who tries stops the machine. Takes neither memory nor areas. */
+static void lock_up(const struct mem_window *w)
+{
+	for (struct window_object *o = window_object_next(&w->objects, NULL); o;
+	     o = window_object_next(&w->objects, o))
+		for (const struct window_mapping *m = o->mappings; m; m = m->next)
+			mprotect(w->host + m->offset, m->len, PROT_NONE);
+}
+
+static int take_all_away(struct mem_window *w, struct err *e)
 {
 	bool private = w->filler.fd < 0;
 	int r;
@@ -382,6 +391,15 @@ int window_clear(struct mem_window *w, struct err *e)
 		window_forget(w, any(w));
 	r = filler_empty(&w->filler);
 	return r ? err_set(e, r, "emptying the filler of a window: %s", strerror(-r)) : 0;
+}
+
+int window_clear(struct mem_window *w, struct err *e)
+{
+	int r = take_all_away(w, e);
+
+	if (r)
+		lock_up(w);
+	return r;
 }
 
 /* --- objects that shrink --- */

@@ -112,7 +112,8 @@ int window_fd(const struct window_mapping *m);
 
 /*
  * Takes away every mapping and empties the filler: reset, disconnect. 0, or -errno with @e when a
- * mapping could not be taken away: it and others are still there.
+ * mapping could not be taken away: it and others are still there, but nobody can reach them until
+ * one takes their place; a vCPU that tries gets EFAULT.
  */
 int window_clear(struct mem_window *w, struct err *e);
 

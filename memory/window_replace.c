@@ -54,7 +54,9 @@ static int empty(struct mem_window *w, int code, struct err *e)
 {
 	struct window_mapping *m;
 
-	window_cover(w, 0, w->size);
+	/* Who goes there stops the machine. */
+	if (window_cover(w, 0, w->size))
+		mprotect(w->host, w->size, PROT_NONE);
 	while ((m = window_search(w, 0, w->size)) != NULL)
 		window_forget(w, m);
 	return err_set(e, code, "the window cannot be changed, and is empty now: %s", strerror(-code));

@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -235,6 +236,39 @@ static void without_an_area_left_the_old_stays(void **state)
 	close(a);
 	close(b);
 }
+
+static void what_cannot_be_taken_away_is_out_of_reach(void **state)
+{
+	struct process_areas all;
+	struct mem_window w;
+	struct err e = { "" };
+	void *last;
+	int a, r, clear, reached, pipes[2];
+
+	(void)state;
+	process_areas_can_end();
+	a = window_rig_object(0x1000, 4);
+	w = window_rig_new(MIB(1));
+	assert_int_equal(pipe(pipes), 0);
+	replace(&w, a, 0, 4, true);
+	all = process_areas_end();
+	/* The kernel allows one more than it does. */
+	last = mmap(NULL, PAGE, PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	clear = window_clear(&w, &e);
+	r = (int)write(pipes[1], (const void *)window_rig_word(&w, 3), sizeof(uint32_t));
+	reached = r < 0 ? -errno : r;
+	munmap(last, PAGE);
+	process_areas_go_on(&all);
+
+	assert_int_equal(clear, -ENOMEM);
+	assert_int_equal(reached, -EFAULT);
+	assert_int_equal(window_clear(&w, &e), 0);
+	assert_int_equal(*window_rig_word(&w, 3), 0);
+	close(pipes[0]);
+	close(pipes[1]);
+	window_fini(&w);
+	close(a);
+}
 #endif
 
 int main(void)
@@ -249,6 +283,7 @@ int main(void)
 		cmocka_unit_test(ten_thousand_of_them_leave_no_area_and_no_fd),
 #if !PROCESS_SANITIZED
 		cmocka_unit_test(without_an_area_left_the_old_stays),
+		cmocka_unit_test(what_cannot_be_taken_away_is_out_of_reach),
 #endif
 	};
 
