@@ -35,10 +35,12 @@ class Device:
 @dataclasses.dataclass(frozen=True)
 class Case:
     devices: tuple = ()
-    options: tuple = ()             # of minivmm; DIR/ is the run's directory
+    options: tuple = ()             # of minivmm; DIR/ is the run's directory, OBJECTS- what objects' names begin with
     objects: dict = None            # shared by --vmshm: pages by name
     vmshm: tuple = ()               # what else that says
+    maps: dict = dataclasses.field(default_factory=dict)    # files it has by map=: what makes each, by name
     sockets: bool = False           # somebody is at the other end of its events
+    real_kvm: bool = False          # none that interprets the guest: KVM emulates fewer instructions than there are
     cpus: int = 1
     typed: bytes = b""              # on the guest's serial port
     seconds: int = SECONDS
@@ -109,6 +111,11 @@ def without_room(directory):
     return persistent(path)
 
 
+def file_without_room(directory):
+    without_room(directory)
+    return directory / FULL / "persistent"
+
+
 def make_room(run):
     subprocess.run(["mount", "-o", "remount,size=16M", run.dir / FULL], check=True)
 
@@ -116,15 +123,15 @@ def make_room(run):
 DEADLINE = 10       # seconds minivmm gives a daemon (VU_DEADLINE_MS)
 
 
-def wait_for_state(process, state):
-    stat = pathlib.Path(f"/proc/{process.pid}/stat")
+def wait_for_state(pid, state):
+    stat = pathlib.Path(f"/proc/{pid}/stat")
     while stat.read_text().rpartition(")")[2].split()[0] != state:
         time.sleep(0.005)
 
 
 def stop(process, number=signal.SIGSTOP):
     process.send_signal(number)
-    wait_for_state(process, "T")
+    wait_for_state(process.pid, "T")
 
 
 def end(run):
@@ -163,6 +170,23 @@ def compare_things(run):
     now = everybodys_things(run)
     if now != run.noted:
         raise Failure(f"fds and mappings were {run.noted}, and are {now}")
+
+
+def supervisor(run):
+    """Its process: minivmm has no other child, unless its RAM has a name."""
+    return int(pathlib.Path(f"/proc/{run.process.pid}/task/{run.process.pid}/children").read_text())
+
+
+def stop_supervisor(run):
+    os.kill(supervisor(run), signal.SIGSTOP)
+    wait_for_state(supervisor(run), "T")
+
+
+def end_without_supervisor(run):
+    """minivmm waits for its end."""
+    stopped = supervisor(run)
+    run.process.terminate()
+    os.kill(stopped, signal.SIGCONT)
 
 
 FILLER_MAX = 64 << 20   # of a window of 16 GiB: one piece, an object of its own
@@ -207,11 +231,16 @@ ORDERS = {
     "# compare what is open": compare_things,
     "# measure": measure,
     "# measure again": measure_again,
+    "# stop the supervisor": stop_supervisor,
+    "# let the supervisor go on": lambda run: os.kill(supervisor(run), signal.SIGCONT),
+    "# kill the supervisor": lambda run: os.kill(supervisor(run), signal.SIGKILL),
+    "# end without the supervisor": end_without_supervisor,
     "# end": end,
     "# end after the deadline": lambda run: (time.sleep(DEADLINE + 1), end(run)),
 }
 ANSWERED = ("# freeze", "# suspend", "# sleep", "# note what is open", "# compare what is open", "# measure",
-            "# measure again")
+            "# measure again", "# make room later", "# stop the supervisor", "# let the supervisor go on",
+            "# kill the supervisor")
 
 
 def obey(run, line):
@@ -244,6 +273,14 @@ MORE_REGIONS = dataclasses.replace(REGIONS, prepare=lambda _: ("--many",))
 NO_ROOM = r"^minivmm: warning: device pmem2: the file system of what is mapped has no room"
 REFUSED = r"^minivmm: warning: generic0 .*: refused a request of the daemon: "
 
+NO_MORE_OPENS = r"^minivmm: device vmshm0: .*: nothing can be opened any more"
+
+
+def a_line_of_each_kind(run):
+    lines = run.complaints.splitlines()
+    return None if len(lines) <= 2 and run.complaints.isascii() else f"{len(lines)} lines in the log"
+
+
 def doorbells_made_no_exits(run):
     """The guest rang 20,000 times."""
     exits = json.loads((run.dir / "report").read_text())["userspace_exits"]["mmio"]
@@ -266,6 +303,7 @@ SUITES = {
     "shmem_swaps": Case(devices=(REGIONS,), cpus=4, on_line=obey, seconds=200),
     "vmshm_events": Case(objects={"a": 8, "b": 8}, sockets=True, on_line=obey,
                          vmshm=("vectors=4", "events=DIR/events")),
+    "vmshm_hostile": Case(objects={"a": 8, "b": 8}, cpus=2, on_line=obey),
     "vmshm": Case(objects={"a": 8, "b": 8, "big": 300}, cpus=2, on_line=obey),
 }
 
@@ -390,6 +428,30 @@ CASES = {
         "an_object_is_truncated_beneath_a_processor": {
             "complaints": (r"^minivmm: warning: device vmshm0: an object was cut short under its mapping",)},
         "a_hundred_thousand_opens_leave_nothing": {"seconds": 200},
+    },
+    "vmshm_hostile": {
+        "what_is_no_object_is_not_opened": {
+            "objects": {"a": 8, "b": 8, "empty": 0, **{kind: kind for kind in ("link", "fifo", "socket", "directory")}},
+            "complaints": (r"^minivmm: warning: device vmshm0: .* is allowed, but not opened: it is a link, ",)},
+        "its_own_memory_has_no_name": {
+            "options": ("--mem-backend", "shm,name=/OBJECTS-ram"),
+            "complaints": (r"^minivmm: warning: device vmshm0: .* is allowed, but not opened: it is this machine's RAM",)},
+        "a_name_of_a_mebibyte_is_read_no_further_than_one_of_1024": {"vmshm": ("name-size=1M",)},
+        "a_flood_of_refusals_is_a_line_of_the_log_each": {
+            "objects": {"a": 8, "link": "link"}, "after": a_line_of_each_kind,
+            "complaints": (r"^minivmm: warning: device vmshm0: the guest asked for ", r" not opened: it is a link, ")},
+        "a_sharer_does_with_an_object_whatever_he_can": {
+            "complaints": (r"",), "after": a_line_of_each_kind},
+        "another_has_what_is_exclusive": {"vmshm": ("exclusive=on",)},
+        "a_full_file_system_is_an_error_or_a_wait": {
+            "maps": {"full": file_without_room}, "vmshm": ("window=4M",),
+            "complaints": (NO_ROOM.replace("pmem2", "vmshm0"), r"the guest cannot open \"full\": .* \(is it full\?\)")},
+        "at_no_moment_is_there_a_hole": {"real_kvm": True},
+        "bars_are_moved_and_switched_off_while_it_is_opened": {
+            "complaints": (r"the guest put BAR \d at .* taken",)},
+        "an_empty_window_costs_what_it_may": {"vmshm": ("window=256M", "window-idle-max=16M")},
+        "the_supervisor_is_killed_while_one_waits": {"complaints": (NO_MORE_OPENS,)},
+        "the_machine_is_ended_while_one_waits": ends(143),
     },
     "vmshm_events": {
         "a_doorbell_stays_in_the_kernel": {

@@ -27,6 +27,7 @@ from event_sockets import EventSockets      # noqa: E402 pylint: disable=wrong-i
 from shared_objects import Objects      # noqa: E402 pylint: disable=wrong-import-position
 
 SKIPPED = 77
+PROBE = pathlib.Path(__file__).resolve().parents[1] / "lab/kvm-probe"
 
 
 def wait_for_end(process, chunks, on_line, seconds):
@@ -117,15 +118,20 @@ class Run:
         sockets = [self.start_daemon(d) for d in self.case.devices]
         words = [self.minivmm, "--kernel", self.guest, "--cmdline", self.name, "--memory", "16M",
                  "--cpus", str(self.case.cpus), *self.case.options]
+        maps = {name: os.open(make(self.dir), os.O_RDWR) for name, make in self.case.maps.items()}
         if self.objects:
-            words += self.objects.options(self.case.vmshm)
+            words += self.objects.options([*self.case.vmshm, *(f"map=/{name}:fd={fd}" for name, fd in maps.items())])
         for device, sock in zip(self.case.devices, sockets):
             words += ["--vhost-user", f"{device.type},fd={sock.fileno()}{device.keys}"]
         words = [str(word).replace("DIR/", f"{self.dir}/") for word in words]
+        if self.objects:
+            words = [word.replace("OBJECTS-", self.objects.prefix) for word in words]
         self.process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                                        pass_fds=[s.fileno() for s in sockets])
+                                        pass_fds=[*(s.fileno() for s in sockets), *maps.values()])
         for sock in sockets:
             sock.close()
+        for fd in maps.values():
+            os.close(fd)
         self.process.stdin.write(self.case.typed)
         self.process.stdin.flush()
         return wait_for_end(self.process, self.output, lambda line: self.case.on_line(self, line),
@@ -180,9 +186,19 @@ def tell(text):
         print("#", line.removeprefix("# "))
 
 
+def why_not(case):
+    """Why this machine cannot run it, or None."""
+    if any(d.type == QEMUS_DISK for d in case.devices) and not shutil.which("qemu-storage-daemon"):
+        return "there is no qemu-storage-daemon"
+    if case.real_kvm and subprocess.run([PROBE], stdout=subprocess.DEVNULL, check=False).returncode:
+        return "the KVM of this machine interprets guests"
+    return None
+
+
 def run_case(number, guest, tools, suite, name):
-    if any(d.type == QEMUS_DISK for d in case_of(suite, name).devices) and not shutil.which("qemu-storage-daemon"):
-        print(f"ok {number} - {name} # SKIP there is no qemu-storage-daemon", flush=True)
+    reason = why_not(case_of(suite, name))
+    if reason:
+        print(f"ok {number} - {name} # SKIP {reason}", flush=True)
         return
     with Run(guest, *tools, name, case_of(suite, name)) as run:
         try:

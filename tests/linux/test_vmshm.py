@@ -6,13 +6,15 @@ import select
 import socket
 import stat
 import struct
+import sys
 import threading
 
 import guest
 from guest import FAILED, OK
-from harness import test
+from harness import ROOT, test
 
 TAGS = ["boot", "vmshm"]
+BARE = ROOT / "tests/bare/run.py"
 WINDOW, PAGE = 1 << 20, 1 << 12
 ID = "0x6661"
 # What each kernel is booted from: resource, file in it; what its module is built as
@@ -221,3 +223,12 @@ def events(t, kernel):
             machine.process.stop()
             host.close()
         assert "vmshm-driver: events: ok" in said and "vmshm-driver: unbind: ok" in said
+
+
+@test(tags=["vmshm", "hostile"], timeout=100)
+def the_window_is_memory_at_every_moment(t):
+    """A case of the bare guests that a KVM which interprets cannot run."""
+    case = "at_no_moment_is_there_a_hole"
+    programs = [t.program(f"tests/bare/{name}") for name in ("bare_vmshm_hostile", "shmem_daemon")]
+    got = t.run([sys.executable, "-B", BARE, programs[0], t.minivmm, t.backend, programs[1], case], timeout=60)
+    assert f"ok 1 - {case}\n" in got.out, "the case failed, or was skipped"
