@@ -35,8 +35,9 @@ struct vmshm_opener {
 	/* Loop. Begins, and returns at once; vmshm_answered (vmshm.h) follows, not from inside.
 	 * @held: the object that the device has open, borrowed during the call, or -1: with
 	 * exclusive=on its lock belongs to this fd, and must not be in the way when the same object
-	 * is opened anew. It may get lost on the way, and the answer is VMSHM_EBUSY then. Questions
-	 * are answered in order, each once; a device has one open at a time. 0; or -errno with @e when there will be no answer, now or ever. */
+	 * is opened anew. It may get lost on the way: the answer is VMSHM_EBUSY then. Questions are
+	 * answered in order, each once; a device has one open at a time. 0; or -errno with @e when
+	 * there will be no answer, now or ever. */
 	int (*ask)(void *ctx, const struct vmshm_question *q, int held, struct err *e);
 };
 

@@ -449,6 +449,8 @@ CASES = {
         "at_no_moment_is_there_a_hole": {"real_kvm": True},
         "bars_are_moved_and_switched_off_while_it_is_opened": {
             "complaints": (r"the guest put BAR \d at .* taken",)},
+        "the_window_is_not_given_to_a_device": {
+            "devices": (RNG,), "complaints": (IN_A_WINDOW.format("rng"), BROKEN_RING[0])},
         "an_empty_window_costs_what_it_may": {"vmshm": ("window=256M", "window-idle-max=16M")},
         "the_supervisor_is_killed_while_one_waits": {"complaints": (NO_MORE_OPENS,)},
         "the_machine_is_ended_while_one_waits": ends(143),

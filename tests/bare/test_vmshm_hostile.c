@@ -8,6 +8,7 @@
 #include "tests/bare/lib/pci.h"
 #include "tests/bare/lib/smp.h"
 #include "tests/bare/lib/test.h"
+#include "tests/bare/lib/virtio.h"
 #include "tests/bare/lib/vmshm.h"
 
 enum {
@@ -302,6 +303,23 @@ static void bars_are_moved_and_switched_off_while_it_is_opened(void)
 	check_works();
 }
 
+/* No daemon has it, nor does the VMM translate addresses in it. */
+static void the_window_is_not_given_to_a_device(void)
+{
+	struct virtio v;
+
+	vmshm_bring_up(&dev);
+	CHECK_EQ(vmshm_open(&dev, "a"), 0);
+	virtio_find(&v, VIRTIO_RNG);
+	virtio_bring_up(&v);
+	virtio_add(&v, 0, &(struct virtio_part){ (void *)dev.window, 64, true }, 1);
+	virtio_kick(&v);
+	WAIT_FOR(virtio_status(&v) & STATUS_NEEDS_RESET);
+	CHECK_EQ(read32(vmshm_word(&dev, 0)), tag_of('a', 0));
+	virtio_reset(&v);
+	check_works();
+}
+
 /* More of the host's memory than window-idle-max= is not to be had by writing where nothing is. */
 static void an_empty_window_costs_what_it_may(void)
 {
@@ -385,6 +403,7 @@ const struct test_case test_cases[] = {
 	CASE(a_full_file_system_is_an_error_or_a_wait),
 	CASE(at_no_moment_is_there_a_hole),
 	CASE(bars_are_moved_and_switched_off_while_it_is_opened),
+	CASE(the_window_is_not_given_to_a_device),
 	CASE(an_empty_window_costs_what_it_may),
 	CASE(the_supervisor_is_killed_while_one_waits),
 	CASE(a_close_ends_a_wait_for_the_supervisor),
