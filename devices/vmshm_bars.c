@@ -5,6 +5,7 @@
 
 enum { READ = 1, WRITE = 2 };
 
+/* VMSHM_DOORBELL is not among them: KVM takes the writes that are of events (vmshm_events.h). */
 static const uint8_t registers[VMSHM_REGS_SIZE] = {
 	[VMSHM_OPEN] = READ,
 	[VMSHM_CLOSE] = READ,
@@ -22,7 +23,6 @@ static const uint8_t registers[VMSHM_REGS_SIZE] = {
 	[VMSHM_OFFSET_LO] = READ | WRITE,
 	[VMSHM_OFFSET_HI] = READ | WRITE,
 	[VMSHM_FLAGS] = READ | WRITE,
-	[VMSHM_DOORBELL] = WRITE,
 	[VMSHM_NEVENTS] = READ,
 	[VMSHM_NVECTORS] = READ,
 };
@@ -121,10 +121,8 @@ static void regs_write(void *dev, uint64_t off, unsigned size, uint64_t value)
 		d->next.offset = (d->next.offset & ~(uint64_t)UINT32_MAX) | value;
 	else if (off == VMSHM_OFFSET_HI)
 		d->next.offset = (uint32_t)d->next.offset | value << 32;
-	else if (off == VMSHM_FLAGS)
-		d->next.flags = (uint32_t)value;
 	else
-		vmshm_events_ring(&d->events, (uint32_t)value);
+		d->next.flags = (uint32_t)value;
 }
 
 /* The name is bytes of ours, not memory of the guest: it does not change while it is read. */

@@ -2,7 +2,6 @@
 #include "devices/vmshm_events.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <string.h>
 
 #include "base/fd.h"
@@ -43,8 +42,8 @@ static void add_doorbells(struct vmshm_events *v)
 		if (!r)
 			v->doorbells |= 1u << i;
 		else if (misuse_first(&v->refused))
-			log_warn("device %s: the kernel refuses doorbell %u, which is slow now: %s",
-				 v->options->id, i, strerror(-r));
+			log_warn("device %s: the kernel refuses doorbell %u, which rings nobody now: %s: use"
+				 " fewer devices or queues", v->options->id, i, strerror(-r));
 	}
 }
 
@@ -66,26 +65,6 @@ void vmshm_events_move(struct vmshm_events *v, uint64_t addr)
 	v->doorbells_wanted = addr;
 	if (v->doorbells_at != addr)
 		machine_run_in_loop(v->machine, &v->sync);
-}
-
-/* Loop. Who has the eventfd may have made it one that waits, full as it is; KVM does not mind. */
-static void ring_by_hand(void *arg)
-{
-	struct vmshm_events *v = arg;
-
-	for (unsigned i = 0; i < v->count; i++) {
-		if ((v->rung & 1u << i) && fcntl(v->kick[i], F_SETFL, O_NONBLOCK) == 0)
-			fd_signal(v->kick[i]);
-	}
-	v->rung = 0;
-}
-
-void vmshm_events_ring(struct vmshm_events *v, uint32_t event)
-{
-	if (event >= v->count)
-		return;
-	v->rung |= 1u << event;
-	loop_post(v->machine->loop, &v->ring);
 }
 
 /* Interrupts */
@@ -226,8 +205,7 @@ int vmshm_events_init(struct vmshm_events *v, struct machine *m, struct pci_dev 
 	*v = (struct vmshm_events){ .machine = m, .options = o, .owner = *owner,
 				    .doorbells_at = PCI_UNMAPPED,
 				    .doorbells_wanted = PCI_UNMAPPED,
-				    .sync = { .run = sync_doorbells, .arg = v },
-				    .ring = { .run = ring_by_hand, .arg = v } };
+				    .sync = { .run = sync_doorbells, .arg = v } };
 	memset(v->kick, -1, sizeof(v->kick));
 	memset(v->call, -1, sizeof(v->call));
 	if (r)
@@ -253,7 +231,6 @@ void vmshm_events_fini(struct vmshm_events *v)
 	vmshm_peer_fini(&v->peer);
 	vmshm_listener_fini(&v->listener);
 	loop_cancel(v->machine->loop, &v->sync);
-	loop_cancel(v->machine->loop, &v->ring);
 	del_doorbells(v);
 	if (v->msix.dev)
 		msix_fini(&v->msix);
@@ -268,8 +245,6 @@ void vmshm_events_reset(struct vmshm_events *v)
 {
 	struct err e;
 
-	loop_cancel(v->machine->loop, &v->ring);
-	v->rung = 0;
 	if (!v->vectors)
 		return;
 	msix_reset(&v->msix);

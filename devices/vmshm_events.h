@@ -10,6 +10,10 @@
  *                                                    \-> or: irqfd of the other VM
  *     the host's program writes --> call[n] --irqfd--> vector n + 1
  *
+ * The VMM writes to no kick: who has one can fill it and make it one that waits, and no write is
+ * safe from that. So a doorbell that is written while BAR 0 moves may be lost. A call is never
+ * full, since KVM takes what is in it at once.
+ *
  * Vector 0 tells the driver to look at STATUS. Under the device lock, in the loop, but for what is
  * marked.
  */
@@ -49,8 +53,7 @@ struct vmshm_events {
 	int call[VMSHM_EVENTS_MAX];
 	uint64_t doorbells_at, doorbells_wanted;	/* address of BAR 0, or PCI_UNMAPPED */
 	uint32_t doorbells;		/* bits: those that KVM has */
-	uint32_t rung;			/* bits: to be rung by hand */
-	struct loop_job sync, ring;
+	struct loop_job sync;
 	struct misuse refused;		/* doorbells that KVM did not take */
 	struct vmshm_listener listener;
 	struct vmshm_peer peer;
@@ -84,8 +87,6 @@ void vmshm_events_config_written(struct vmshm_events *v, unsigned off, unsigned 
 unsigned vmshm_events_count(const struct vmshm_events *v);
 unsigned vmshm_events_vectors(const struct vmshm_events *v);
 bool vmshm_events_has_peer(const struct vmshm_events *v);
-/* Any thread. The guest wrote VMSHM_DOORBELL and KVM did not take it: rings, soon. */
-void vmshm_events_ring(struct vmshm_events *v, uint32_t event);
 /* Any thread. STATUS changed by itself: raises vector 0. */
 void vmshm_events_state_changed(struct vmshm_events *v);
 /* What the guest has open changed: tells who is connected. */
