@@ -162,8 +162,6 @@ static uint32_t begin(struct vmshm *d, const struct vmshm_wish *w)
 	d->wish = *w;
 	if (vmshm_name_parse(d->name, d->options->name_size, d->wish.name))
 		return VMSHM_EBADNAME;
-	if (!d->opener)
-		return VMSHM_ENOENT;
 	return d->gone ? VMSHM_EIO : VMSHM_OK;
 }
 

@@ -42,7 +42,7 @@ struct vmshm {
 	const struct vmshm_options *options;
 	struct machine *machine;	/* NULL: not initialised */
 	struct pci_dev pci;
-	const struct vmshm_opener *opener;	/* NULL: nothing can be opened */
+	const struct vmshm_opener *opener;
 	void *opener_ctx;
 	struct vmshm_events events;
 	struct vmshm_binding binding;

@@ -212,15 +212,6 @@ static void an_opener_that_cannot_be_asked_is_gone(void **state)
 	assert_int_equal(r->asked, 1);
 }
 
-static void a_device_without_an_opener_opens_nothing(void **state)
-{
-	struct vmshm_rig *r = *state;
-
-	r->dev.opener = NULL;
-	assert_int_equal(vmshm_rig_open(r, "obj"), VMSHM_ENOENT);
-	assert_int_equal(vmshm_rig_reg(r, VMSHM_CLOSE), 0);
-}
-
 static void a_device_that_ends_meanwhile_leaves_nothing(void **state)
 {
 	struct vmshm_rig *r = *state;
@@ -249,7 +240,6 @@ int main(void)
 		CASE(a_reset_meanwhile_ends_it),
 		CASE(an_opener_that_is_gone_keeps_nobody_waiting),
 		CASE(an_opener_that_cannot_be_asked_is_gone),
-		CASE(a_device_without_an_opener_opens_nothing),
 		CASE(a_device_that_ends_meanwhile_leaves_nothing),
 	};
 
