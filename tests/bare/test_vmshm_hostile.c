@@ -12,7 +12,7 @@
 #include "tests/bare/lib/vmshm.h"
 
 enum {
-	PAGES = 8, ROUNDS = 200, FLOOD = 2000, NAME_SIZE_LARGE = 1 << 20,
+	PAGES = 8, ROUNDS = 200, FLOOD = 2000, STEPS = 6000, NAME_SIZE_LARGE = 1 << 20,
 	KEYBOARD = 0x64, KEYBOARD_RESET = 0xfe,
 };
 
@@ -303,6 +303,93 @@ static void bars_are_moved_and_switched_off_while_it_is_opened(void)
 	check_works();
 }
 
+static uint32_t next(uint64_t *seed)
+{
+	*seed = *seed * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
+	return (uint32_t)(*seed >> 33);
+}
+
+/* Where there may be a BAR, or something else. */
+static uint32_t place_of(uint64_t *seed)
+{
+	const uint32_t places[] = { 0, 0x100000, 0xfee00000, 0xffffff00, (uint32_t)dev.regs,
+				    (uint32_t)dev.window, (uint32_t)dev.name };
+	uint32_t n = next(seed) % (2 * COUNT(places));
+
+	return n < COUNT(places) ? places[n] : 0xc0000000 + next(seed) % 64 * VMSHM_WINDOW_SIZE;
+}
+
+static void do_anything(uint64_t *seed)
+{
+	const uint64_t bars[] = { dev.regs, dev.regs, dev.regs, dev.name, dev.window, dev.large,
+				  0xc0000000 };
+	uint64_t at = bars[next(seed) % COUNT(bars)] + next(seed) % 0x100;
+	unsigned width = 1u << next(seed) % 4;
+
+	if (next(seed) % 4 == 0)
+		at &= ~UINT64_C(0x1f);
+	switch (next(seed) % 16) {
+	case 0:
+		put(next(seed) % 6, place_of(seed));
+		break;
+	case 1:
+		pci_write(dev.slot, next(seed) % 0x40 & ~3u, 4, next(seed));
+		break;
+	case 2:
+	case 3:
+		pci_write(dev.slot, PCI_COMMAND, 2, PCI_COMMAND_MEMORY);
+		break;
+	case 4:
+	case 5:
+		vmshm_name(&dev, next(seed) % 2 ? "a" : "b");
+		break;
+	case 6:
+	case 7:
+	case 8:
+		write_width(at, width, next(seed));
+		break;
+	default:
+		read_width(at, width);
+	}
+}
+
+static void do_anything_all_the_time(unsigned id)
+{
+	uint64_t seed = id;
+
+	began = true;
+	while (!enough)
+		do_anything(&seed);
+}
+
+static void two_processors_do_anything_in_any_order(void)
+{
+	struct vmshm before;
+	uint64_t seed = 77;
+
+	vmshm_bring_up(&dev);
+	before = dev;
+	start(do_anything_all_the_time);
+	for (unsigned i = 0; i < STEPS; i++)
+		do_anything(&seed);
+	stop();
+	pci_write(dev.slot, PCI_COMMAND, 2, 0);
+	put(VMSHM_BAR_REGS, before.regs);
+	put(VMSHM_BAR_WINDOW, before.window);
+	put(VMSHM_BAR_NAME, before.name);
+	put(VMSHM_BAR_MSIX, 0);
+	put(VMSHM_BAR_LARGE, (uint32_t)before.large);
+	put(VMSHM_BAR_LARGE + 1, (uint32_t)(before.large >> 32));
+	pci_write(dev.slot, PCI_COMMAND, 2, PCI_COMMAND_MEMORY);
+	vmshm_set(&dev, VMSHM_FLAGS, 0);
+	vmshm_set(&dev, VMSHM_OFFSET_LO, 0);
+	vmshm_set(&dev, VMSHM_OFFSET_HI, 0);
+	vmshm_get(&dev, VMSHM_CLOSE);
+	CHECK_EQ(vmshm_open(&dev, "b"), 0);
+	CHECK_EQ(vmshm_get(&dev, VMSHM_CLOSE), 0);
+	CHECK_EQ(read32(vmshm_word(&dev, 0)), 0);
+}
+
 /* No daemon has it, nor does the VMM translate addresses in it. */
 static void the_window_is_not_given_to_a_device(void)
 {
@@ -403,6 +490,7 @@ const struct test_case test_cases[] = {
 	CASE(a_full_file_system_is_an_error_or_a_wait),
 	CASE(at_no_moment_is_there_a_hole),
 	CASE(bars_are_moved_and_switched_off_while_it_is_opened),
+	CASE(two_processors_do_anything_in_any_order),
 	CASE(the_window_is_not_given_to_a_device),
 	CASE(an_empty_window_costs_what_it_may),
 	CASE(the_supervisor_is_killed_while_one_waits),
