@@ -5,6 +5,8 @@
  *
  *	vmshm-bench [OPTION].. memcpy /NAME	from RAM to RAM, to the window, and from it
  *	vmshm-bench [OPTION].. open /NAME	open, map, store a byte, close
+ *	vmshm-bench [OPTION].. turns /NAME	8 bytes there and back between two ends that are both
+ *						here, by turns: no more than what both do
  *	vmshm-bench [OPTION].. poll /NAME	8 bytes to the host and back, nobody sleeps; it runs
  *						ring-host --echo FILE
  *	vmshm-bench [OPTION].. doorbell /NAME	the same, both sleep at once; it runs
@@ -25,25 +27,25 @@
 #include "ring.h"
 #include "ring_fds.h"
 
-#define RUNS		5
 #define PATIENCE	10000	/* ms: for an answer, or somebody who makes the channel */
 
 struct options {
 	const char *device;	/* NULL: none */
 	const char *what, *name;
 	uint64_t bytes;
-	unsigned rounds;
+	unsigned rounds, runs;
 };
 
 static void usage(void)
 {
 	fprintf(stderr,
-		"usage: vmshm-bench [OPTION].. memcpy | open | poll | doorbell /NAME\n"
+		"usage: vmshm-bench [OPTION].. memcpy | open | turns | poll | doorbell /NAME\n"
 		"       vmshm-bench [OPTION].. vsock PORT\n"
 		"  --bytes=N      that memcpy copies in a run (67108864)\n"
 		"  --device=FILE  /dev/vmshm0\n"
 		"  --file         NAME is a file of this machine: no device\n"
-		"  --rounds=N     of the others in a run (1000)\n");
+		"  --rounds=N     of the others in a run (1000)\n"
+		"  --runs=N       of which the least counts (5)\n");
 	exit(2);
 }
 
@@ -52,9 +54,9 @@ static struct options parse(int argc, char **argv)
 	static const struct option known[] = {
 		{ "bytes", required_argument, NULL, 'b' }, { "device", required_argument, NULL, 'd' },
 		{ "file", no_argument, NULL, 'f' },	    { "rounds", required_argument, NULL, 'r' },
-		{ 0 },
+		{ "runs", required_argument, NULL, 'n' },   { 0 },
 	};
-	struct options o = { .device = "/dev/vmshm0", .bytes = 64 << 20, .rounds = 1000 };
+	struct options o = { .device = "/dev/vmshm0", .bytes = 64 << 20, .rounds = 1000, .runs = 5 };
 	int c;
 
 	while ((c = getopt_long(argc, argv, "", known, NULL)) != -1) {
@@ -66,10 +68,12 @@ static struct options parse(int argc, char **argv)
 			o.device = NULL;
 		if (c == 'r')
 			o.rounds = (unsigned)strtoul(optarg, NULL, 10);
+		if (c == 'n')
+			o.runs = (unsigned)strtoul(optarg, NULL, 10);
 		if (c == '?')
 			usage();
 	}
-	if (optind != argc - 2 || !o.rounds)
+	if (optind != argc - 2 || !o.rounds || !o.runs)
 		usage();
 	o.what = argv[optind];
 	o.name = argv[optind + 1];
@@ -132,7 +136,7 @@ static int bench_memcpy(struct object *obj, const struct options *o)
 		uint64_t ns[3] = { UINT64_MAX, UINT64_MAX, UINT64_MAX };
 
 		/* in turn: what disturbs, disturbs all three */
-		for (int run = 0; run < RUNS; run++) {
+		for (unsigned run = 0; run < o->runs; run++) {
 			ns[0] = least(ns[0], copies(ram + (1 << 20), ram, size, count));
 			ns[1] = least(ns[1], copies(obj->mem, ram, size, count));
 			ns[2] = least(ns[2], copies(ram + (1 << 20), obj->mem, size, count));
@@ -151,7 +155,7 @@ static int bench_open(const struct options *o)
 {
 	uint64_t ns = UINT64_MAX;
 
-	for (int run = 0; run < RUNS; run++) {
+	for (unsigned run = 0; run < o->runs; run++) {
 		uint64_t start = now();
 
 		for (unsigned i = 0; i < o->rounds; i++) {
@@ -170,6 +174,47 @@ static int bench_open(const struct options *o)
 }
 
 /* ---- There and back ---- */
+
+static int turns(struct ring *here, struct ring *there, unsigned count)
+{
+	uint64_t word = 0;
+	size_t len;
+	int rc = 0;
+
+	for (uint64_t i = 0; i < count && !rc; i++) {
+		rc = ring_send(here, &i, sizeof(i), 0);
+		if (!rc)
+			rc = ring_recv(there, &word, sizeof(word), &len, 0);
+		if (!rc)
+			rc = ring_send(there, &word, len, 0);
+		if (!rc)
+			rc = ring_recv(here, &word, sizeof(word), &len, 0);
+		if (!rc && (word != i || len != sizeof(word)))
+			rc = -EBADMSG;
+	}
+	return rc;
+}
+
+static int bench_turns(struct object *obj, const struct options *o)
+{
+	uint64_t ns = UINT64_MAX;
+	struct ring here, there;
+	int rc = ring_make(&there, obj->mem, obj->size, NULL);
+
+	if (!rc)
+		rc = ring_attach(&here, obj->mem, obj->size, NULL);
+	if (!rc)
+		rc = turns(&here, &there, o->rounds / 10 + 1);
+	for (unsigned run = 0; run < o->runs && !rc; run++) {
+		uint64_t start = now();
+
+		rc = turns(&here, &there, o->rounds);
+		ns = least(ns, now() - start);
+	}
+	if (!rc)
+		figure("there and back by turns", sizeof(uint64_t), o->rounds, ns);
+	return rc;
+}
 
 static int rounds(struct ring *r, unsigned count)
 {
@@ -205,7 +250,7 @@ static int bench_ring(struct object *obj, const struct options *o, bool sleeps)
 		sched_yield();
 	if (!rc)
 		rc = rounds(&r, o->rounds / 10 + 1);
-	for (int run = 0; run < RUNS && !rc; run++) {
+	for (unsigned run = 0; run < o->runs && !rc; run++) {
 		uint64_t start = now();
 
 		rc = rounds(&r, o->rounds);
@@ -246,7 +291,7 @@ static int bench_vsock(const struct options *o)
 		rc = -errno;
 	if (!rc)
 		rc = vsock_rounds(fd, o->rounds / 10 + 1);
-	for (int run = 0; run < RUNS && !rc; run++) {
+	for (unsigned run = 0; run < o->runs && !rc; run++) {
 		uint64_t start = now();
 
 		rc = vsock_rounds(fd, o->rounds);
@@ -275,6 +320,8 @@ static int bench(const struct options *o)
 		return rc;
 	if (!strcmp(o->what, "memcpy"))
 		rc = bench_memcpy(&obj, o);
+	else if (!strcmp(o->what, "turns"))
+		rc = bench_turns(&obj, o);
 	else if (!strcmp(o->what, "poll") || !strcmp(o->what, "doorbell"))
 		rc = bench_ring(&obj, o, *o->what == 'd');
 	else
