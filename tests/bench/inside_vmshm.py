@@ -18,6 +18,7 @@ import inside
 
 SECONDS = 240           # the longest that a guest may take
 POLLED = 200            # runs of polling: each so short that some have both processors to themselves
+BELLED = 20             # runs of the doorbell
 PORT = 1234
 SHM = pathlib.Path("/dev/shm")
 CMDLINE = "console=ttyS0 quiet reboot=k panic=-1 -- {} poweroff"
@@ -87,7 +88,8 @@ class Bench:
         events = inside.ROOT / "events.sock"
         with open(SHM / "bell", "wb") as file:
             file.truncate(1 << 20)
-        with self.guest(self.bench("doorbell", "/bell"), "--vmshm", f"allow=/bell,vectors=2,events={events}") as vmm:
+        with self.guest(self.bench("doorbell", "/bell", BELLED),
+                        "--vmshm", f"allow=/bell,vectors=2,events={events}") as vmm:
             wait_for(events, vmm)
             with self.running(self.programs["ring-host"], "--echo", "--spin=0", f"--events={events}", SHM / "bell"):
                 return self.figures(vmm)
