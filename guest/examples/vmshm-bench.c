@@ -5,8 +5,8 @@
  *
  *	vmshm-bench [OPTION].. memcpy /NAME	from RAM to RAM, to the window, and from it
  *	vmshm-bench [OPTION].. open /NAME	open, map, store a byte, close
- *	vmshm-bench [OPTION].. turns /NAME	8 bytes there and back between two ends that are both
- *						here, by turns: no more than what both do
+ *	vmshm-bench [OPTION].. turns /NAME	8 bytes there and back, both ends in this
+ *						program, by turns: only what both do
  *	vmshm-bench [OPTION].. poll /NAME	8 bytes to the host and back, nobody sleeps; it runs
  *						ring-host --echo FILE
  *	vmshm-bench [OPTION].. doorbell /NAME	the same, both sleep at once; it runs
