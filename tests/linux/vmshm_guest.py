@@ -51,30 +51,43 @@ def cpio(files):
     return bytes(out)
 
 
+def file_with(content, mode=0o644):
+    return stat.S_IFREG | mode, content
+
+
+def archive_of(t, module, programs, script, kernel):
+    """An initrd: BusyBox, module with the folder that modprobe wants, programs, script."""
+    folder = f"lib/modules/{(module / 'kernel').read_text(encoding='utf-8').strip()}"
+    files = {path: (stat.S_IFDIR | 0o755, b"") for path in ("lib", "lib/modules", folder)}
+    files[f"{folder}/vmshm.ko"] = file_with((module / "vmshm.ko").read_bytes())
+    for name in ("order", "builtin"):
+        files[f"{folder}/modules.{name}"] = file_with(b"")
+    for program in programs:
+        files[os.path.basename(program)] = file_with(t.program(program).read_bytes(), 0o755)
+    if kernel == "debug":
+        script += "\ngrep -q 'debug_locks: *1' /proc/lockdep_stats     # it looks to the end"
+    files["test"] = file_with(f"{LOAD}\n{script}\ndmesg\n".encode(), 0o755)
+    return t.resource("initrd:busybox").read_bytes() + cpio(files)
+
+
 class Machine:
     """A guest of an initrd alone: BusyBox, the driver, and programs; its script runs when the driver is loaded."""
 
-    def __init__(self, t, script, kernel="tiny", devices=("",), programs=("tests/vmshm/vmshm-driver",), words=""):
-        self.t = t
+    def __init__(self, t, script, kernel="tiny", devices=("",), programs=("tests/vmshm/vmshm-driver",), words="",
+                 name="minivmm", options=(), kexec=False):
+        """name: of a test's several; kexec: the kernel and its initrd are in the guest, too, as files."""
+        self.t, self.name = t, name
         resource, image, module = KERNELS[kernel]
-        module = t.resource(module)
-        release = (module / "kernel").read_text(encoding="utf-8").strip()
-        folder = f"lib/modules/{release}"
-        files = {path: (stat.S_IFDIR | 0o755, b"") for path in ("lib", "lib/modules", folder)}
-        files[f"{folder}/vmshm.ko"] = (stat.S_IFREG | 0o644, (module / "vmshm.ko").read_bytes())
-        for name in ("order", "builtin"):
-            files[f"{folder}/modules.{name}"] = (stat.S_IFREG | 0o644, b"")
-        for program in programs:
-            files[os.path.basename(program)] = (stat.S_IFREG | 0o755, t.program(program).read_bytes())
-        if kernel == "debug":
-            script += "\ngrep -q 'debug_locks: *1' /proc/lockdep_stats     # it looks to the end"
-        files["test"] = (stat.S_IFREG | 0o755, f"{LOAD}\n{script}\ndmesg\n".encode())
-        initrd = t.dir / "initrd.cpio"
-        initrd.write_bytes(t.resource("initrd:busybox").read_bytes() + cpio(files))
+        image = t.resource(resource) / image
+        content = archive_of(t, t.resource(module), programs, script, kernel)
+        if kexec:
+            content += cpio({"kernel": file_with(image.read_bytes()), "initrd": file_with(content)})
+        initrd = t.dir / f"{name}.cpio"
+        initrd.write_bytes(content)
         self.process = None
         self.prefix = f"test-{os.getpid()}-"
-        self.command = [t.minivmm, "--kernel", t.resource(resource) / image, "--initrd", initrd, "--memory", "512M",
-                        "--cmdline", f"console=ttyS0 quiet {words} -- exec=/test poweroff"]
+        self.command = [t.minivmm, "--kernel", image, "--initrd", initrd, "--memory", "512M",
+                        "--cmdline", f"console=ttyS0 quiet {words} -- exec=/test poweroff", *options]
         for keys in devices:
             self.command += ["--vmshm", f"prefix={self.prefix}{keys}"]
 
@@ -100,14 +113,14 @@ class Machine:
         self.make("ro", WINDOW, b"o" * WINDOW)
 
     def start(self):
-        self.process = self.t.start("minivmm", self.command)
+        self.process = self.t.start(self.name, self.command)
         return self.process
 
     def wait(self, timeout=guest.SECONDS):
         """What the guest said; it came to its end, and its kernel found no fault."""
         code, said = self.process.wait(timeout), self.process.text
         assert FAILED not in said, "the guest's script failed"
-        assert OK in said and code == 0, f"minivmm ended with {code} before the guest came to its end"
+        assert OK in said and code == 0, f"{self.name} ended with {code} before its guest came to an end"
         faults = [line for line in said.splitlines() if any(word in line for word in FAULTS)]
         assert not faults, f"the kernel found a fault: {faults[0]}"
         self.t.boots += 1
