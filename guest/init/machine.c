@@ -85,7 +85,8 @@ static bool root_is_disk(void)
 	       fs.f_type != MACHINE_TMPFS;
 }
 
-/* Everything that could still write is ended, then the file systems are made clean */
+/* Everything that could still write is ended, then the file systems are made clean. What was said
+ * has left the machine by then: its end does not wait for the serial port. */
 static void quiesce(void)
 {
 	int status;
@@ -102,6 +103,7 @@ static void quiesce(void)
 		if (err)
 			text_say("the root file system stays writable: %e", err);
 	}
+	SYS(__NR_ioctl, 1, TCSBRK, 1 /* only wait until all is sent */);
 }
 
 static int power_off(const struct call *c)
