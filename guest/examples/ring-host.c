@@ -87,6 +87,18 @@ static int attach(struct ring *r, const struct object *obj, const struct ring_be
 	return rc;
 }
 
+/* It may be started later than this: then nothing tells but the socket's being there. */
+static int connect_vm(struct vm *vm, const struct options *o)
+{
+	int64_t end = ring_now_ms() + o->ms;
+	int rc;
+
+	while (((rc = vm_connect(vm, o->events, o->ms)) == -ENOENT || rc == -ECONNREFUSED) &&
+	       ring_now_ms() < end)
+		nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL);
+	return rc;
+}
+
 static int talk(struct object *obj, struct vm *vm, const struct options *o)
 {
 	struct ring_bell bell = { vm_ring, vm_sleep, vm, o->spin };
@@ -119,7 +131,7 @@ int main(int argc, char **argv)
 		fprintf(stderr, "ring-host: %s: %s\n", o.path, strerror(-rc));
 		return 1;
 	}
-	rc = o.events ? vm_connect(&vm, o.events, o.ms) : 0;
+	rc = o.events ? connect_vm(&vm, &o) : 0;
 	if (rc) {
 		fprintf(stderr, "ring-host: %s: %s%s\n", o.events, strerror(-rc),
 			rc == -ENOTSUP ? " (the device has no events: --vmshm vectors=)" : "");
