@@ -2,10 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 # try.sh [--shell]: from a fresh Debian bookworm to a Linux guest whose RAM is shared memory and
 # whose disk another process serves over vhost-user; proves that the guest read and wrote that disk.
+# Meanwhile a program of the host and one of the guest talk through a shared memory object.
 #
-# Two parts: the first prepares (packages, build, kernel, disk image), on this machine. The second
-# boots; where this machine's KVM is not a real one, it runs in the lab (tests/lab/lab), which has
-# the same files.
+# Two parts: the first prepares (packages, build, kernel, driver, disk image), on this machine. The
+# second boots; where this machine's KVM is not a real one, it runs in the lab (tests/lab/lab), which
+# has the same files.
 set -eu
 guest=$(cd "$(dirname "$0")" && pwd)
 . "$guest/common.sh"
@@ -25,15 +26,15 @@ step()
 	printf '\n== %s\n' "$*"
 }
 
-# ---- The second part: boot PROGRAM IMAGE INIT MODE ----
+# ---- The second part: boot PROGRAM EXAMPLES IMAGE INIT DRIVER MODE ----
 
 clean_up()
 {
-	for pid in $vmm $daemon; do
+	for pid in $vmm $daemon $asker; do
 		kill "$pid" 2>/dev/null || :
-		wait "$pid" || :
+		wait "$pid" 2>/dev/null || :
 	done
-	rm -rf "$work"
+	rm -rf "$work" "/dev/shm/$object"
 }
 
 start_daemon()
@@ -50,6 +51,42 @@ start_daemon()
 	"$@" --chardev stdio,id=monitor --monitor chardev=monitor </dev/null >greeting &
 	daemon=$!
 	read -r _ <greeting || die "the disk daemon did not start"
+}
+
+# The driver and the program that answers are put on the disk before the guest has it
+install_answerer()
+{
+	for file in "$driver/vmshm.ko" "$examples/ring-guest"; do
+		echo "write $file ${file##*/}"
+		echo "set_inode_field ${file##*/} mode 0100755"
+	done >files
+	debugfs -w -f files disk.img >files.log 2>&1
+	if ! debugfs -R "stat ring-guest" disk.img 2>/dev/null | grep -q Inode; then
+		cat files.log
+		die "the disk has no room for the driver"
+	fi
+}
+
+# It waits for the machine, and then for the program in the guest, which is the last there
+start_asker()
+{
+	step "a program that asks"
+	printf '%s\n' 'who?' 'how long?' 'how much?' >questions
+	set -- --events=vmshm.sock --timeout=${limit}000 "/dev/shm/$object"
+	echo "$ ring-host $* <questions"
+	"$examples/ring-host" "$@" <questions >answers &
+	asker=$!
+}
+
+# The guest is gone, so all answers are there that will be
+check_answers()
+{
+	step "what they said through shared memory"
+	paste -d '\n' questions answers | sed '1~2s/^/host:  /; 2~2s/^/guest: /'
+	[ "$(wc -l <answers)" = 3 ] && grep -q '^process [0-9]* of Linux 6' answers ||
+		die "the guest did not answer what it was asked"
+	wait "$asker" || die "ring-host ended with $?"
+	asker=
 }
 
 # A guest that Ctrl-A x ended has not unmounted its disk: what it synced is in the journal, perhaps
@@ -118,13 +155,17 @@ run_guest()
 boot()
 {
 	program=$1
-	image=$2
-	init=$3
-	mode=$4
+	examples=$2
+	image=$3
+	init=$4
+	driver=$5
+	mode=$6
 	PATH=$PATH:/usr/sbin:/sbin
 	vmm=
 	daemon=
+	asker=
 	work=$(mktemp -d)
+	object=try-${work##*.}
 	trap clean_up EXIT
 	trap 'exit 130' INT
 	trap 'exit 143' HUP TERM
@@ -134,24 +175,29 @@ boot()
 	if debugfs -R "stat /data/written" disk.img 2>/dev/null | grep -q Inode; then
 		die "the image was written before"
 	fi
+	install_answerer
 	start_daemon
+	start_asker
 	verbs="verify cpus mem write=$written drop-caches check-written=$written"
+	talk="exec=/bin/insmod,/vmshm.ko exec=/ring-guest,/$object"
 	case $mode in
-	shell) verbs="verify write=$written shell poweroff" ;;
-	*) verbs="$verbs poweroff" ;;
+	shell) verbs="verify write=$written $talk shell poweroff" ;;
+	*) verbs="$verbs $talk poweroff" ;;
 	esac
 	status=0
-	run_guest --mem-backend=shm --vhost-user blk.sock --boot-report boot-report \
+	run_guest --mem-backend=shm --vhost-user blk.sock \
+		--vmshm "allow=/$object,vectors=2,events=vmshm.sock" --boot-report boot-report \
 		--on-reset=exit --append "-- $verbs" || status=$?
 	[ "$status" = 0 ] || die "minivmm ended with $status"
 	end="powered off"
 	check_outside
+	check_answers
 	step "the boot report"
 	cat boot-report
-	step "done: booted, read, wrote, $end"
+	step "done: booted, read, wrote, talked, $end"
 }
 
-if [ "${1:-}" = --boot ] && [ $# = 5 ]; then
+if [ "${1:-}" = --boot ] && [ $# = 7 ]; then
 	shift
 	boot "$@"
 	exit 0
@@ -173,13 +219,17 @@ echo "all there"
 step "build"
 cd "$top"
 [ -f build/build.ninja ] || meson setup build
-ninja -C build vmm/minivmm
+ninja -C build vmm/minivmm guest/examples/ring-host guest/examples/ring-guest
 
-step "a kernel, a disk image"
+step "a kernel, a driver, a disk image"
 sh "$guest/kernel.sh" --link "$top/build/guest" tiny
+# for tiny-modules: the same kernel, and what modules are built against
+driver=$(sh "$top/tests/vmshm/build.sh" tiny-modules)
+echo "$driver"
 image=$(sh "$guest/image.sh")
 echo "$image"
-set -- --boot "$top/build/vmm/minivmm" "$image" "$(init_build)" "$mode"
+set -- --boot "$top/build/vmm/minivmm" "$top/build/guest/examples" "$image" "$(init_build)" \
+	"$driver" "$mode"
 
 step "KVM"
 if reason=$(sh "$top/tests/lab/kvm-probe"); then
