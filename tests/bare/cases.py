@@ -299,6 +299,7 @@ SUITES = {
     "requests": Case(devices=(RNG, BLK)),
     "msix": Case(devices=(RNG,)),
     "smp": Case(devices=(RNG,), cpus=4),
+    "vmshm_keys": Case(objects={"big": 300}, on_line=obey),
     "shmem": Case(devices=(REGIONS,), cpus=2, on_line=obey),
     "shmem_refusals": Case(devices=(REGIONS,), cpus=2, complaints=(REFUSED,)),
     "shmem_rings": Case(devices=(REGIONS, BLK, PMEM, RNG)),
@@ -341,6 +342,20 @@ CASES = {
         "triple_fault": ends(CRASH, complaints=REGISTERS),
         "reset_by_keyboard": ends(options=("--on-reset", "exit")),
         "reset_by_control": ends(options=("--on-reset", "exit")),
+    },
+    "vmshm_keys": {
+        "two_devices_open_what_each_may": {
+            "options": ("--vmshm", "pci-id=1af5:0001"),
+            "complaints": (r"^minivmm: warning: --vmshm: no object is allowed to vmshm0, every open will fail: add allow=/",)},
+        "objects_of_others_than_the_owner_look_absent": {
+            "vmshm": (f"owner={os.getuid() + 1}",),
+            "complaints": (r"^minivmm: warning: device vmshm0: .* is allowed, but not opened: ",)},
+        "a_window_of_64_gib_is_above_ram_and_works": {"vmshm": ("window=64G",)},
+        "with_prealloc_an_object_is_whole_when_it_is_open": {"vmshm": ("window=64M", "prealloc=on")},
+        "without_prealloc_pages_come_when_they_are_written": {"vmshm": ("window=64M",)},
+        **{f"it_works_on_a_machine_with_{machine}": {"options": ("--machine", machine),
+                                                     "vmshm": ("window=64M", "vectors=2")}
+           for machine in ("acpi", "mptable", "fdt")},
     },
     "pci": {
         "no_ecam_without_acpi": {"options": ("--machine", "mptable")},

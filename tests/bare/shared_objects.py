@@ -67,6 +67,11 @@ class Objects:
         found = self.word(name, page)
         return None if found == int(word, 16) else f"page {page} of object {name} begins with {found:#x}, not 0x{word}"
 
+    def lacks(self, name, pages):
+        status = self.path(name).stat()
+        found = (status.st_size - status.st_blocks * 512) // PAGE
+        return None if found == int(pages) else f"{found} pages of object {name} are not allocated, not {pages}"
+
     def becomes(self, name, page, word):
         with open(self.path(name), "r+b") as file:
             file.seek(int(page) * PAGE)
@@ -111,6 +116,7 @@ class Objects:
     def obey(self, line):
         """Whether the line was an order, and why it could not be done, or None."""
         orders = ((r"# object (\w+) page (\d+) is (\w+)", self.is_),
+                  (r"# object (\w+) lacks (\d+) pages", self.lacks),
                   (r"# object (\w+) page (\d+) becomes (\w+)", self.becomes),
                   (r"# object (\w+) has (\d+) pages?", self.has),
                   (r"# remember object (\w+)", self.remember),

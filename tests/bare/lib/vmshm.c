@@ -11,7 +11,12 @@ static uint64_t bar(const struct vmshm *d, unsigned n)
 
 void vmshm_bring_up(struct vmshm *d)
 {
-	d->slot = pci_find(VMSHM_PCI_VENDOR, VMSHM_PCI_DEVICE);
+	vmshm_bring_up_slot(d, pci_find(VMSHM_PCI_VENDOR, VMSHM_PCI_DEVICE));
+}
+
+void vmshm_bring_up_slot(struct vmshm *d, unsigned slot)
+{
+	d->slot = slot;
 	pci_write(d->slot, PCI_COMMAND, 2, PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
 	d->regs = bar(d, VMSHM_BAR_REGS);
 	d->window = bar(d, VMSHM_BAR_WINDOW);

@@ -18,6 +18,8 @@ struct vmshm {
 
 /* The first one on the bus, with memory decoding and bus mastering on. */
 void vmshm_bring_up(struct vmshm *d);
+/* Likewise the one in a slot, which may have another id. */
+void vmshm_bring_up_slot(struct vmshm *d, unsigned slot);
 /* Writes the name as drivers do. */
 void vmshm_name(const struct vmshm *d, const char *name);
 /* That, and OPEN. */
