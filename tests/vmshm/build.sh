@@ -13,11 +13,12 @@ usage()
 {
 	cat >&2 <<'END2'
 usage: build.sh KERNEL
-  6.1, 6.12   the cloud kernels that guest/debian.sh boots
+  6.1, 6.12   the cloud kernels that guest/debian.sh boots; 6.12 by DKMS as well
   sid         the newest of Debian
   tiny-modules, tiny-debug
               those of guest/kernel.sh, with this machine's compiler and no sparse
-Prints a directory with vmshm.ko, and kernel, the release that it is for.
+Prints a directory with vmshm.ko, and kernel, the release that it is for; of 6.12 also dkms, what
+DKMS said of its own.
 END2
 	exit 2
 }
@@ -25,6 +26,9 @@ END2
 # Raise it when the recipe below changes what comes out
 recipe=1
 tools="gcc make sparse kmod mawk dash bash coreutils sed grep findutils diffutils xz-utils"
+case ${1:-} in
+6.12) tools="$tools dkms patch" ;;
+esac
 
 meta_of()
 {
@@ -159,6 +163,28 @@ build_in_root()
 	echo "$release" >"$tmp/out/kernel"
 	cp "$tmp/modules/$release/updates/"vmshm.ko* "$tmp/out/"
 	! [ -f "$tmp/out/vmshm.ko.xz" ] || unxz "$tmp/out/vmshm.ko.xz"
+	[ ! -e "$root/usr/sbin/dkms" ] || build_by_dkms
+}
+
+# As the driver's README.md says, but for the release, which is not of the kernel that runs. In a copy
+# of the root, since DKMS writes in many places of it
+build_by_dkms()
+{
+	mkdir "$tmp/copy"
+	# shellcheck disable=SC2016 # of the inner shell
+	unshare --mount sh -euc '
+		mount -t tmpfs vmshm "$2/copy"
+		cd "$2/copy"
+		mkdir root new work
+		mount -t overlay -o "lowerdir=$1,upperdir=new,workdir=work" vmshm root
+		mount --rbind /proc root/proc
+		mount --rbind /dev root/dev
+		cp -r "$4" root/usr/src/vmshm-1.0
+		inside="chroot root env -i PATH=/usr/sbin:/usr/bin LC_ALL=C"
+		$inside dkms install vmshm/1.0 -k "$3" >log 2>&1 || { cat log; exit 1; }
+		$inside dkms status 2>log >"$2/out/dkms"
+		$inside modinfo -k "$3" -F filename vmshm >>"$2/out/dkms"
+		' sh "$root" "$tmp" "$release" "$guest/vmshm"
 }
 
 build_here()
