@@ -18,7 +18,7 @@ usage: build.sh KERNEL
   tiny-modules, tiny-debug
               those of guest/kernel.sh, with this machine's compiler and no sparse
 Prints a directory with vmshm.ko, and kernel, the release that it is for; of 6.12 also dkms, what
-DKMS said of its own.
+DKMS said of its own, and udev, a tree with Debian's and what it needs to look after the node.
 END2
 	exit 2
 }
@@ -27,7 +27,7 @@ END2
 recipe=1
 tools="gcc make sparse kmod mawk dash bash coreutils sed grep findutils diffutils xz-utils"
 case ${1:-} in
-6.12) tools="$tools dkms patch" ;;
+6.12) tools="$tools dkms patch udev" ;;
 esac
 
 meta_of()
@@ -163,7 +163,10 @@ build_in_root()
 	echo "$release" >"$tmp/out/kernel"
 	cp "$tmp/modules/$release/updates/"vmshm.ko* "$tmp/out/"
 	! [ -f "$tmp/out/vmshm.ko.xz" ] || unxz "$tmp/out/vmshm.ko.xz"
-	[ ! -e "$root/usr/sbin/dkms" ] || build_by_dkms
+	if [ "$kernel" = 6.12 ]; then
+		build_by_dkms
+		take_udev
+	fi
 }
 
 # As the driver's README.md says, but for the release, which is not of the kernel that runs. In a copy
@@ -185,6 +188,21 @@ build_by_dkms()
 		$inside dkms status 2>log >"$2/out/dkms"
 		$inside modinfo -k "$3" -F filename vmshm >>"$2/out/dkms"
 		' sh "$root" "$tmp" "$release" "$guest/vmshm"
+}
+
+# With the rule that make install has put there. By chroot: links in the root are absolute
+take_udev()
+{
+	udev=/usr/bin/udevadm
+	rules=/usr/lib/udev/rules.d
+	libraries=$(chroot "$root" /lib64/ld-linux-x86-64.so.2 --list $udev |
+		sed -n 's|^.*[[:space:]]\(/[^ ]*\) (0x[0-9a-f]*)$|\1|p')
+	for file in $udev $libraries $rules/50-udev-default.rules $rules/60-vmshm.rules \
+		$rules/80-drivers.rules; do
+		mkdir -p "$tmp/out/udev${file%/*}"
+		chroot "$root" cat "$file" >"$tmp/out/udev$file"
+	done
+	chmod 755 "$tmp/out/udev$udev" "$tmp/out/udev/lib64"/*
 }
 
 build_here()
