@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""VMShm as a guest's distribution and its programs meet it: by the node that udev makes, and with a mailbox's server."""
+"""VMShm as a guest's distribution meets it, by the node that udev makes, and with a server of mailboxes."""
 import hashlib
 import os
 import stat
@@ -14,6 +14,9 @@ UDEV = """
 mkdir -p /run
 rm /dev/vshm0
 rmmod vmshm
+touch /lib/modules/$(uname -r)/modules.builtin.modinfo
+ln -s /usr/bin/kmod /depmod
+/depmod
 ln -s /usr/bin/udevadm /systemd-udevd
 /systemd-udevd --daemon
 udevadm trigger --action=add --subsystem-match=pci
@@ -52,7 +55,8 @@ def add_tree(machine, root):
 def a_mailbox_by_the_node_that_udev_makes(t):
     """udev loads the driver for the device, and its rule gives the node to a group and a second name; through it the
     guest calls a server with gVirtuS's layout on the host."""
-    with Machine(t, UDEV + MAILBOX, kernel="6.12", devices=[allow("box")], programs=["guest/examples/mailbox"]) as machine:
+    with Machine(t, UDEV + MAILBOX, kernel="6.12", devices=[allow("box")],
+                 programs=["guest/examples/mailbox"]) as machine:
         add_tree(machine, t.resource("vmshm:6.12") / "udev")
         server = t.start("server", [t.program("guest/examples/mailbox"), "serve", machine.path("box")])
         said = machine.run()

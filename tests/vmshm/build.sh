@@ -190,19 +190,22 @@ build_by_dkms()
 		' sh "$root" "$tmp" "$release" "$guest/vmshm"
 }
 
-# With the rule that make install has put there. By chroot: links in the root are absolute
+# With the rule that make install has put there, and what makes the index in which udev looks for
+# modules. By chroot: links in the root are absolute
 take_udev()
 {
 	udev=/usr/bin/udevadm
+	kmod=/usr/bin/kmod
 	rules=/usr/lib/udev/rules.d
-	libraries=$(chroot "$root" /lib64/ld-linux-x86-64.so.2 --list $udev |
-		sed -n 's|^.*[[:space:]]\(/[^ ]*\) (0x[0-9a-f]*)$|\1|p')
-	for file in $udev $libraries $rules/50-udev-default.rules $rules/60-vmshm.rules \
+	libraries=$(for program in $udev $kmod; do
+		chroot "$root" /lib64/ld-linux-x86-64.so.2 --list $program
+	done | sed -n 's|^.*[[:space:]]\(/[^ ]*\) (0x[0-9a-f]*)$|\1|p' | sort -u)
+	for file in $udev $kmod $libraries $rules/50-udev-default.rules $rules/60-vmshm.rules \
 		$rules/80-drivers.rules; do
 		mkdir -p "$tmp/out/udev${file%/*}"
 		chroot "$root" cat "$file" >"$tmp/out/udev$file"
 	done
-	chmod 755 "$tmp/out/udev$udev" "$tmp/out/udev/lib64"/*
+	chmod 755 "$tmp/out/udev/usr/bin"/* "$tmp/out/udev/lib64"/*
 }
 
 build_here()
