@@ -27,7 +27,10 @@ END2
 recipe=1
 tools="gcc make sparse kmod mawk dash bash coreutils sed grep findutils diffutils xz-utils"
 case ${1:-} in
-6.12) tools="$tools dkms patch udev" ;;
+6.12)
+	recipe=2
+	tools="$tools dkms patch udev"
+	;;
 esac
 
 meta_of()
