@@ -39,7 +39,7 @@ WRONG = {
     "vmshm-empty": (USAGE, ["--vmshm="]),
     "vmshm-word": (USAGE, ["--vmshm", "/ring"]),
     "vmshm-key": (USAGE, ["--vmshm=allowed=/ring"]),
-    "vmshm-idle-max": (SETUP, ["--kernel", "{kernel}", "--vmshm", "window=64G,window-idle-max=64K"]),
+    "vmshm-idle-max": (SETUP, ["--kernel", "{kernel}", "--vmshm", "allow=/x,window=64G,window-idle-max=64K"]),
     "vmshm-slash": (USAGE, ["--vmshm", "allow=/a/../b"]),
     "vmshm-own": (USAGE, ["--vmshm", "allow=/minivmm-*"]),
     "vmshm-map-no-fd": (USAGE, ["--vmshm", "map=/ring"]),
