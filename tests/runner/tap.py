@@ -119,10 +119,12 @@ def cases(program, text, code, seconds, log):
             continue
         label = case[2].strip()
         skipped = DIRECTIVE.search(label)
-        name = program.name + "." + (DIRECTIVE.sub("", label).strip() or (skipped and skipped[1]) or "?")
+        said = DIRECTIVE.sub("", label).strip()
+        # cmocka has the name behind the directive, and the reason in a line before
+        name = program.name + "." + (said or (skipped and skipped[1]) or "?")
         if skipped:
             # what a build lacks it does not compile in: what a case finds missing is the machine's
-            reason = notes[-1].lstrip("# ") if notes else "no reason given"
+            reason = (said and skipped[1]) or (notes[-1].lstrip("# ") if notes else "no reason given")
             results.append(Result(name, "skip", 0, MACHINE + reason))
         elif case[1]:
             # what it printed before its line belongs to it as well as what follows
