@@ -35,7 +35,7 @@ ONCE = (
     "boot.nothing_given_but_ram_and_disk", "boot.signal_ends_it.int", "boot.signal_ends_it.hup",
     "harness.*", "install.*", "manual.*", "memory.size_boots.3G*", "memory.kind_boots.shm",
     "memory.kind_boots.shm-4k", "peers.*", "pmem.root.*.1cpu", "pmem.two_guests_have_one_copy_of_an_image", "try.*",
-    "vmshm.*.debug", "vmshm.*.6.1", "vmshm.*.6.12", "vmshm_machines.*6.1*", "vmshm_machines.*.1G",
+    "vmshm_programs.*", "vmshm.*.debug", "vmshm.*.6.1", "vmshm.*.6.12", "vmshm_machines.*6.1*", "vmshm_machines.*.1G",
 )
 SLOW = {"asan": 3}
 
