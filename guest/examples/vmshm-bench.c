@@ -238,13 +238,16 @@ static int bench_ring(struct object *obj, const struct options *o, bool sleeps)
 {
 	struct ring_fds fds = ring_fds_device(obj->fd, 0);
 	struct ring_bell bell = ring_fds_bell(&fds, 0);
-	uint64_t ns = UINT64_MAX;
+	uint64_t ns = UINT64_MAX, end = now() + PATIENCE * 1000000ull;
 	struct ring r;
 	int rc;
 
 	if (sleeps && !obj->events)
 		return -ENOTSUP;
-	rc = ring_join(&r, obj->mem, obj->size, sleeps ? &bell : NULL, PATIENCE);
+	/* until somebody made the channel, nobody can ring */
+	while ((rc = ring_attach(&r, obj->mem, obj->size, sleeps ? &bell : NULL)) == -EAGAIN &&
+	       now() < end)
+		sched_yield();
 	if (!rc)
 		rc = rounds(&r, o->rounds / 10 + 1);
 	for (unsigned run = 0; run < o->runs && !rc; run++) {

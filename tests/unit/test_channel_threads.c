@@ -61,8 +61,15 @@ static size_t fill(unsigned char *buf, uint64_t at, size_t chunk)
 
 static int start(struct ring *r, const struct end *e)
 {
-	return e->maker ? ring_make(r, e->mem, e->size, e->bell)
-			: ring_join(r, e->mem, e->size, e->bell, PATIENCE);
+	int rc = -EAGAIN;
+
+	if (e->maker)
+		return ring_make(r, e->mem, e->size, e->bell);
+	for (int64_t end = ring_now_ms() + PATIENCE; rc == -EAGAIN && ring_now_ms() < end;) {
+		rc = ring_attach(r, e->mem, e->size, e->bell);
+		sched_yield();
+	}
+	return rc;
 }
 
 static int send_stream(struct ring *r, struct end *e)
