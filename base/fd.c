@@ -22,6 +22,14 @@ void fd_close(int *fd)
 	errno = saved;
 }
 
+bool fd_is_of(int fd, const struct stat *st)
+{
+	struct stat own;
+
+	return fd >= 0 && fstat(fd, &own) == 0 && own.st_dev == st->st_dev &&
+	       own.st_ino == st->st_ino;
+}
+
 int fd_fill_standard(void)
 {
 	int fd;

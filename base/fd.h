@@ -6,7 +6,9 @@
 #ifndef BASE_FD_H
 #define BASE_FD_H
 
+#include <stdbool.h>
 #include <stddef.h>
+#include <sys/stat.h>
 #include <sys/types.h>
 
 /* Closes *@fd if it is open and sets it to -1. Keeps errno. */
@@ -23,6 +25,9 @@ static inline int fd_take(int *fd)
 
 /* A local fd that closes itself unless fd_take moved it on. */
 #define autoclose __attribute__((cleanup(fd_close)))
+
+/* Whether @fd, which may be -1, is of the file that @st is about. */
+bool fd_is_of(int fd, const struct stat *st);
 
 /* Puts /dev/null where standard input, output or error is not open: else the next file opened
  * would be taken for it. Before anything is opened. 0 or -errno. */

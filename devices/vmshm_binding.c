@@ -58,13 +58,9 @@ static bool is_own_ram(const struct vmshm_binding *b, const struct stat *st)
 {
 	const struct guest_mem *mem = b->window.machine->mem;
 
-	for (unsigned i = 0; mem && i < mem->count; i++) {
-		struct stat ram;
-
-		if (fstat(mem->regions[i].fd, &ram) == 0 && ram.st_dev == st->st_dev &&
-		    ram.st_ino == st->st_ino)
+	for (unsigned i = 0; mem && i < mem->count; i++)
+		if (fd_is_of(mem->regions[i].fd, st))
 			return true;
-	}
 	return false;
 }
 

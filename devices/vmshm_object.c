@@ -114,14 +114,6 @@ static uint32_t status_of(struct vmshm_object_opener *p, const char *name, int e
 	return VMSHM_ENOENT;
 }
 
-static bool is_same(int fd, const struct stat *st)
-{
-	struct stat other;
-
-	return fd >= 0 && fstat(fd, &other) == 0 && other.st_dev == st->st_dev &&
-	       other.st_ino == st->st_ino;
-}
-
 static bool is_writable(int fd)
 {
 	int flags = fcntl(fd, F_GETFL);
@@ -137,7 +129,7 @@ static uint32_t check_object(struct vmshm_object_opener *p, int fd, const char *
 
 	if (fstat(fd, ret) || fstatfs(fd, &fs))
 		return VMSHM_ENOENT;
-	if (is_same(p->never, ret))
+	if (fd_is_of(p->never, ret))
 		return unfit(p, name, VMSHM_ENOENT, "it is this machine's RAM");
 	if (ret->st_uid != p->options->owner)
 		return unfit(p, name, VMSHM_ENOENT, "it belongs to another user than owner=");
@@ -153,7 +145,7 @@ static uint32_t lock(int *fd, int *held, const struct stat *st, bool rw)
 		return VMSHM_OK;
 	if (errno != EWOULDBLOCK)
 		return VMSHM_ENOMEM;
-	if (!is_same(*held, st) || (rw && !is_writable(*held)) ||
+	if (!fd_is_of(*held, st) || (rw && !is_writable(*held)) ||
 	    flock(*held, LOCK_EX | LOCK_NB))
 		return VMSHM_EBUSY;
 	fd_close(fd);

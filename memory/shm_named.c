@@ -67,12 +67,10 @@ int shm_named_link(int fd, const char *name, struct err *e)
 void shm_named_unlink(int fd, const char *name)
 {
 	struct shm_path path = path_of(name);
-	struct stat ours, found;
+	struct stat found;
 
-	if (fstat(fd, &ours) < 0 || lstat(path.text, &found) < 0 ||
-	    ours.st_dev != found.st_dev || ours.st_ino != found.st_ino)
-		return;
-	unlink(path.text);
+	if (lstat(path.text, &found) == 0 && fd_is_of(fd, &found))
+		unlink(path.text);
 }
 
 bool shm_named_is_left(int fd)
