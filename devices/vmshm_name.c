@@ -2,10 +2,10 @@
 #include "devices/vmshm_name.h"
 
 #include <errno.h>
-#include <stdbool.h>
 #include <string.h>
 
 #include "guest/vmshm/vmshm_regs.h"
+#include "memory/shm.h"
 
 /* Bytes from 0x80 on are a name's like any others: what they mean is between its users. */
 static bool byte_ok(unsigned char c)
@@ -32,6 +32,11 @@ int vmshm_name_parse(const char *buf, size_t len, char ret[VMSHM_NAME_MAX + 1])
 	memset(ret, 0, VMSHM_NAME_MAX + 1);
 	memcpy(ret, buf, n);
 	return 0;
+}
+
+bool vmshm_name_is_own(const char *name)
+{
+	return !strncmp(name, &SHM_OBJECT_PREFIX[1], sizeof(SHM_OBJECT_PREFIX) - 2);
 }
 
 void vmshm_name_show(const char name[VMSHM_NAME_MAX + 1], char ret[VMSHM_NAME_MAX + 1])

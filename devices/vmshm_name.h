@@ -8,6 +8,7 @@
 #ifndef DEVICES_VMSHM_NAME_H
 #define DEVICES_VMSHM_NAME_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "devices/vmshm_open.h"
@@ -19,6 +20,10 @@
  * "." or "..", longer than VMSHM_NAME_MAX, or has a slash or a control character in it.
  */
 int vmshm_name_parse(const char *buf, size_t len, char ret[VMSHM_NAME_MAX + 1]);
+
+/* Whether @name, without its slash, begins as those of minivmm's own objects do (SHM_OBJECT_PREFIX),
+ * which no guest gets; a glob or prefix that begins so is about nothing else. */
+bool vmshm_name_is_own(const char *name);
 
 /* @name for a log: bytes that a terminal might take for something else are question marks. */
 void vmshm_name_show(const char name[VMSHM_NAME_MAX + 1], char ret[VMSHM_NAME_MAX + 1]);

@@ -72,12 +72,6 @@ static bool take_ro(char *text)
 	return ro;
 }
 
-/* Whether names that begin like @name, which has no slash, are minivmm's own. */
-static bool is_own(const char *name)
-{
-	return !strncmp(name, &SHM_OBJECT_PREFIX[1], sizeof(SHM_OBJECT_PREFIX) - 2);
-}
-
 static int parse_allow(struct vmshm_options *o, char *text, struct err *e)
 {
 	struct vmshm_allow *a = &o->allow[o->n_allow];
@@ -97,7 +91,7 @@ static int parse_allow(struct vmshm_options *o, char *text, struct err *e)
 	if (strchr(glob, '/'))
 		return err_set(e, -EINVAL, OPTION ": allow: %s: an object's name has one slash, at"
 			       " the beginning, so a glob with another never matches", text);
-	if (is_own(glob))
+	if (vmshm_name_is_own(glob))
 		return err_set(e, -EINVAL, OPTION ": allow: %s: objects whose names begin with "
 			       SHM_OBJECT_PREFIX " are minivmm's own and are never opened; choose"
 			       " another name", text);
@@ -171,7 +165,7 @@ static int check_prefix(char *prefix, struct err *e)
 	if (!*prefix || strlen(prefix) >= VMSHM_NAME_MAX)
 		return err_set(e, -EINVAL, OPTION ": prefix: it has 1 to %d bytes, the slash at the"
 			       " beginning left out", VMSHM_NAME_MAX - 1);
-	if (is_own(prefix))
+	if (vmshm_name_is_own(prefix))
 		return err_set(e, -EINVAL, OPTION ": prefix: objects whose names begin with "
 			       SHM_OBJECT_PREFIX " are minivmm's own and are never opened; choose"
 			       " another prefix");

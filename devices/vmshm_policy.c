@@ -6,7 +6,6 @@
 #include <string.h>
 
 #include "devices/vmshm_name.h"
-#include "memory/shm.h"
 
 /* Of the rule that decides about @path, "/x"; NULL: none. */
 static const struct vmshm_allow *rule_of(const struct vmshm_options *o, const char *path)
@@ -32,8 +31,7 @@ struct vmshm_verdict vmshm_policy_judge(const struct vmshm_options *o, const cha
 		return v;
 	}
 	snprintf(path, sizeof(path), "/%s%s", o->prefix ? o->prefix : "", name);
-	if (vmshm_name_parse(path, sizeof(path), v.host) ||
-	    !strncmp(path, SHM_OBJECT_PREFIX, strlen(SHM_OBJECT_PREFIX)))
+	if (vmshm_name_parse(path, sizeof(path), v.host) || vmshm_name_is_own(v.host))
 		return v;
 	rule = rule_of(o, path);
 	if (rule) {
