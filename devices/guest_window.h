@@ -26,10 +26,12 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "base/loop.h"
+#include "base/range.h"
 #include "devices/machine.h"
 #include "memory/window.h"
 
 #define GUEST_WINDOW_NOWHERE UINT64_MAX
+#define GUEST_WINDOW_IDLE_MAX GIB(4)	/* idle_max, unless window-idle-max= says otherwise */
 
 struct guest_window_params {
 	const char *name;		/* borrowed: the device's id */

@@ -11,13 +11,13 @@
 
 #include "base/range.h"
 #include "devices/device_id.h"
+#include "devices/guest_window.h"
 
 #define OPTION "--vhost-user"
 /* PCI device ids 0x1040 and up carry the virtio id; vendor 0x1af4 has them up to 0x107f. */
 enum { VIRTIO_ID_LAST = 63 };
 
 #define SHMEM_MAX_DEFAULT GIB(64)
-#define WINDOW_IDLE_MAX_DEFAULT GIB(4)
 
 static const char *const transports[] = { "pci", "mmio", NULL };
 
@@ -229,7 +229,7 @@ int vhost_user_options_parse(struct vhost_user_options *o, const char *text, str
 	int r;
 
 	*o = (struct vhost_user_options){ .shmem_max = SHMEM_MAX_DEFAULT,
-					  .window_idle_max = WINDOW_IDLE_MAX_DEFAULT };
+					  .window_idle_max = GUEST_WINDOW_IDLE_MAX };
 	r = parse_items(o, text, e);
 	if (!r)
 		r = find_type(o, e);

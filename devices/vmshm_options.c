@@ -13,6 +13,7 @@
 
 #include "base/range.h"
 #include "devices/device_id.h"
+#include "devices/guest_window.h"
 #include "devices/vmshm_name.h"
 #include "guest/vmshm/vmshm_events.h"
 #include "guest/vmshm/vmshm_regs.h"
@@ -20,7 +21,6 @@
 
 #define OPTION "--vmshm"
 #define WINDOW_MIN MIB(2)
-#define WINDOW_IDLE_MAX_DEFAULT GIB(4)
 #define NAME_SIZE_MAX MIB(1)
 
 enum { VECTORS_MAX = VMSHM_EVENTS_MAX + 1, VECTORS_WITH_EVENTS = 2 };
@@ -271,7 +271,7 @@ static void free_list(struct keyval_list *l)
 int vmshm_options_parse(struct vmshm_options *o, const char *text, struct err *e)
 {
 	struct words w = { .o = { .owner = geteuid(),
-				  .window_idle_max = WINDOW_IDLE_MAX_DEFAULT,
+				  .window_idle_max = GUEST_WINDOW_IDLE_MAX,
 				  .pci_vendor = VMSHM_PCI_VENDOR,
 				  .pci_device = VMSHM_PCI_DEVICE,
 				  .name_size = VMSHM_NAME_SIZE } };
