@@ -70,20 +70,6 @@ static struct options parse(int argc, char **argv)
 	return o;
 }
 
-/* Until the other has made the channel nobody can be rung, so this looks every millisecond. */
-static int start(struct ring *r, const struct object *obj, const struct ring_bell *bell,
-		 const struct options *o)
-{
-	int64_t end = ring_now_ms() + o->ms;
-	int rc;
-
-	if (o->make)
-		return ring_make(r, obj->mem, obj->size, bell);
-	while ((rc = ring_attach(r, obj->mem, obj->size, bell)) == -EAGAIN && ring_now_ms() < end)
-		nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL);
-	return rc;
-}
-
 static int taken(void *arg)
 {
 	return ring_fds_taken(arg);
@@ -104,7 +90,8 @@ static int talk(struct object *obj, const struct options *o)
 	/* the host may sleep even if this does not */
 	if (!obj->events)
 		bell.ring = NULL;
-	rc = start(&r, obj, &bell, o);
+	rc = o->make ? ring_make(&r, obj->mem, obj->size, &bell) :
+		       ring_join(&r, obj->mem, obj->size, &bell, o->ms);
 	if (rc)
 		return rc;
 	rc = o->copy ? talk_copy(&r, &wait, STDIN_FILENO, STDOUT_FILENO) : talk_answer(&r);

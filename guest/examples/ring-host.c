@@ -76,17 +76,6 @@ static struct options parse(int argc, char **argv)
 	return o;
 }
 
-/* Until the other has made the channel nobody can be rung, so this looks every millisecond. */
-static int attach(struct ring *r, const struct object *obj, const struct ring_bell *bell, int ms)
-{
-	int64_t end = ring_now_ms() + ms;
-	int rc;
-
-	while ((rc = ring_attach(r, obj->mem, obj->size, bell)) == -EAGAIN && ring_now_ms() < end)
-		nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL);
-	return rc;
-}
-
 /* It may be started later than this: then nothing tells but the socket's being there. */
 static int connect_vm(struct vm *vm, const struct options *o)
 {
@@ -105,7 +94,8 @@ static int talk(struct object *obj, struct vm *vm, const struct options *o)
 	struct talk_wait wait = { o->events ? vm->epoll : -1, vm_taken, vm };
 	const struct ring_bell *b = o->events ? &bell : NULL;
 	struct ring r;
-	int rc = o->attach ? attach(&r, obj, b, o->ms) : ring_make(&r, obj->mem, obj->size, b);
+	int rc = o->attach ? ring_join(&r, obj->mem, obj->size, b, o->ms) :
+			     ring_make(&r, obj->mem, obj->size, b);
 
 	if (rc)
 		return rc;

@@ -328,6 +328,19 @@ static inline int64_t ring_now_ms(void)
 	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
+/* As ring_attach, but waits at most @ms milliseconds for who makes the channel; -EAGAIN then. Nobody
+ * can be rung until there is one, so this looks every millisecond. */
+static inline int ring_join(struct ring *r, void *mem, size_t size, const struct ring_bell *bell,
+			    int ms)
+{
+	int64_t end = ring_now_ms() + ms;
+	int rc;
+
+	while ((rc = ring_attach(r, mem, size, bell)) == -EAGAIN && ring_now_ms() < end)
+		nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL);
+	return rc;
+}
+
 /* Waits at most @ms milliseconds, -1: for ever. As ring_ready, but -ETIMEDOUT instead of 0. */
 static inline int ring_wait(struct ring *r, int want, size_t len, int ms)
 {

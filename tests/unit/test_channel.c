@@ -284,6 +284,8 @@ static void what_is_no_channel_is_not_attached(void **state)
 	assert_int_equal(ring_attach(&r, p->mem, SIZE, NULL), -EPROTO);
 	wire(p)->magic = 0;
 	assert_int_equal(ring_attach(&r, p->mem, SIZE, NULL), -EAGAIN);
+	assert_int_equal(ring_join(&r, p->mem, SIZE, NULL, 2), -EAGAIN);
+	assert_int_equal(ring_join(&r, p->mem, RING_DATA - 1, NULL, -1), -EINVAL);
 }
 
 static const uint64_t bad_indices[] = {
