@@ -2,9 +2,10 @@
 """What is at the other end of a VMShm device's event sockets: a program of the host, and another VM.
 Messages are those of guest/vmshm/vmshm_events.h."""
 import os
-import re
 import socket
 import struct
+
+from orders import obey
 
 MESSAGE = struct.Struct("=6I3Q256s")
 MAGIC, VERSION, EVENTS, OPEN, CLOSED = 0x45534d56, 1, 1, 2, 3
@@ -109,8 +110,4 @@ class EventSockets:
                   (r"# another VM comes", self.come), (r"# another VM comes with pipes", self.come_with_pipes),
                   (r"# it is sent away", self.was_sent_away), (r"# the other VM goes", self.go),
                   (r"# the other guest rings event (\d)", self.doorbell))
-        for pattern, order in orders:
-            found = re.fullmatch(pattern, line)
-            if found:
-                return True, order(*found.groups())
-        return False, None
+        return obey(orders, line)

@@ -3,9 +3,9 @@
 import fcntl
 import os
 import pathlib
-import re
 import socket
 
+from orders import obey
 from vandal import Vandal
 
 PAGE = 4096
@@ -124,8 +124,4 @@ class Objects:
                   (r"# vandalise object (\w+)", self.vandalise), (r"# leave object \w+ alone", self.leave),
                   (r"# another has object (\w+)", self.take), (r"# another has it no more", self.let_go),
                   (r"# another cannot have object (\w+)", self.cannot_take))
-        for pattern, order in orders:
-            found = re.fullmatch(pattern, line)
-            if found:
-                return True, order(*found.groups())
-        return False, None
+        return obey(orders, line)
