@@ -34,12 +34,7 @@ build()
 {
 	find_cargo "$(sed -n 's/^rust-version = "\(.*\)"/\1/p' "$manifest/Cargo.toml")"
 	say "building the daemon on vhost $release (a minute)"
-	tmp=$(mktemp -d "$cache/tmp.XXXXXX")
-	trap 'rm -rf "$tmp"' EXIT
-	trap 'exit 1' HUP INT TERM
-	# rustc beside its cargo
-	PATH=$(dirname "$cargo"):$PATH nice -n 5 "$cargo" build --quiet --locked --release \
-		--manifest-path "$manifest/Cargo.toml" --target-dir "$tmp/target" 9>&- >&2
+	run_cargo build --release --manifest-path "$manifest/Cargo.toml"
 	mkdir "$tmp/out"
 	cp "$tmp/target/release/peer" "$tmp/out/peer"
 	publish "$tmp/out" "$out"
@@ -50,13 +45,5 @@ release=$1
 manifest=$peers/vhost-$release
 [ -f "$manifest/Cargo.toml" ] || usage
 
-mkdir -p "$cache/peer"
-out=$cache/peer/$release.$(peer_key)
-if [ ! -d "$out" ]; then
-	cache_lock peer
-	[ -d "$out" ] || build
-	exec 9>&-
-fi
-touch "$out"
-prune "$cache/peer"
+find_peer "$release.$(peer_key)"
 echo "$out/peer"

@@ -16,23 +16,10 @@ build()
 {
 	find_cargo "$rust"
 	say "building vhost-device-vsock $release (two minutes)"
-	tmp=$(mktemp -d "$cache/tmp.XXXXXX")
-	trap 'rm -rf "$tmp"' EXIT
-	trap 'exit 1' HUP INT TERM
-	# rustc beside its cargo
-	PATH=$(dirname "$cargo"):$PATH nice -n 5 "$cargo" install --quiet --locked --version "=$release" \
-		--root "$tmp/root" --target-dir "$tmp/target" --no-track vhost-device-vsock 9>&- >&2
+	run_cargo install --version "=$release" --root "$tmp/root" --no-track vhost-device-vsock
 	publish "$tmp/root" "$out"
 }
 
 [ $# -eq 0 ] || { echo "usage: vsock.sh" >&2; exit 2; }
-mkdir -p "$cache/peer"
-out=$cache/peer/vsock-$release.$(key <"$peers/vsock.sh")
-if [ ! -d "$out" ]; then
-	cache_lock peer
-	[ -d "$out" ] || build
-	exec 9>&-
-fi
-touch "$out"
-prune "$cache/peer"
+find_peer "vsock-$release.$(key <"$peers/vsock.sh")"
 echo "$out/bin/vhost-device-vsock"
