@@ -21,8 +21,10 @@
  */
 int vmshm_name_parse(const char *buf, size_t len, char ret[VMSHM_NAME_MAX + 1]);
 
-/* Whether @name, without its slash, begins as those of minivmm's own objects do (SHM_OBJECT_PREFIX),
- * which no guest gets; a glob or prefix that begins so is about nothing else. */
+/*
+ * Whether @name, without its slash, begins as those of minivmm's own objects do
+ * (SHM_OBJECT_PREFIX), which no guest gets; a glob or prefix that begins so is about nothing else.
+ */
 bool vmshm_name_is_own(const char *name);
 
 /* @name for a log: bytes that a terminal might take for something else are question marks. */

@@ -328,8 +328,10 @@ static inline int64_t ring_now_ms(void)
 	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
-/* As ring_attach, but waits at most @ms milliseconds for who makes the channel; -EAGAIN then. Nobody
- * can be rung until there is one, so this looks every millisecond. */
+/*
+ * As ring_attach, but waits at most @ms milliseconds for who makes the channel; -EAGAIN then.
+ * Nobody can be rung until there is one, so this looks every millisecond.
+ */
 static inline int ring_join(struct ring *r, void *mem, size_t size, const struct ring_bell *bell,
 			    int ms)
 {
