@@ -15,6 +15,7 @@
 #include "base/seccomp.h"
 #include "minivmm_config.h"
 #include "vmm/options.h"
+#include "vmm/verbs.h"
 #include "vmm/vm.h"
 
 static int run(const struct options *o)
@@ -41,8 +42,19 @@ static unsigned next_named(const void *options, unsigned from)
 	return options_next_fd(options, from);
 }
 
+/* Not exit(): vCPU threads still exist, parked; nobody unmaps gigabytes only to end. */
+static _Noreturn void end(int code)
+{
+	if (fflush(stdout)) {
+		log_error("standard output: %s", strerror(errno));
+		code = code ? code : VM_EXIT_SETUP;
+	}
+	_exit(code);
+}
+
 int main(int argc, char **argv)
 {
+	const struct verb *verb = verbs_find(argc > 1 ? argv[1] : NULL);
 	struct err e = { "" };
 	struct options o;
 	int code;
@@ -53,6 +65,8 @@ int main(int argc, char **argv)
 		log_error("/dev/null: %s", strerror(errno));
 		return VM_EXIT_SETUP;
 	}
+	if (verb)
+		end(verb->run(argc - 1, argv + 1));
 	if (options_parse(&o, argc, argv, &e)) {
 		log_error("%s", e.msg);
 		options_fini(&o);
@@ -73,10 +87,5 @@ int main(int argc, char **argv)
 		code = run(&o);
 	}
 	options_fini(&o);
-	if (fflush(stdout)) {
-		log_error("standard output: %s", strerror(errno));
-		code = code ? code : VM_EXIT_SETUP;
-	}
-	/* Not exit(): vCPU threads still exist, parked; nobody unmaps gigabytes only to end. */
-	_exit(code);
+	end(code);
 }

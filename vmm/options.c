@@ -13,6 +13,7 @@
 #include "base/range.h"
 #include "memory/guest_mem.h"
 #include "vmm/arch_x86.h"
+#include "vmm/verbs.h"
 
 /* OPT_TEXT may be empty and names no file; values of OPT_OPTIONALS, a list too, may be left out. */
 enum option_type {
@@ -271,7 +272,7 @@ static void help_keys(FILE *out, const char *option, const struct keyval *table)
 
 void options_help(FILE *out)
 {
-	fputs("usage: minivmm [OPTION]...\n\n"
+	fputs("usage: minivmm [OPTION]...\n       minivmm VERB [ARGUMENT]...\n\n"
 	      "Boots a Linux guest whose RAM is shared memory and whose devices are vhost-user daemons:\n\n"
 	      "  minivmm --mem-backend=shm --vhost-user blk.sock\n\n", out);
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
@@ -283,6 +284,9 @@ void options_help(FILE *out)
 	fputs("\nTypes of --vhost-user:\n", out);
 	for (const struct vu_device_type *t = vu_device_types; t->name; t++)
 		fprintf(out, "  %-18s%s\n", t->name, t->about);
+	fputs("\nVerbs, which run a tool instead of a VM:\n", out);
+	for (const struct verb *v = verbs; v->name; v++)
+		fprintf(out, "  %s %s\n        %s\n", v->name, v->arguments, v->about);
 	fputs("\nExit status: 0 power off or exit; 1 set-up; 2 usage; 3 host memory exhausted; 4 guest crash;\n"
 	      "5 blocked system call; 128+N signal N. minivmm(1) has the details.\n", out);
 }

@@ -9,7 +9,7 @@ import re
 
 from tree import files, finish, read
 
-FOLDERS = {"base", "memory", "vhost", "devices", "vmm"}
+FOLDERS = {"base", "memory", "vhost", "devices", "tools", "vmm"}
 PREPROCESSOR = re.compile(r"^[ \t]*#.*(?:\\\n.*)*$", re.M)
 FUNCTION = re.compile(r"^[\w\s*]+?\b(\w+)\([^;{}]*\)(?:\s*__attribute__\(\(.*\)\))?;", re.M | re.S)
 # what their names say in every header of the house

@@ -32,6 +32,18 @@ def check_options():
     same("option", options, [tag for tag in page.tags("OPTIONS") if tag.startswith("--")])
 
 
+def check_verbs():
+    told = page.tags("VERBS")
+    verbs = {}
+    for row in ctable.rows("vmm/verbs.c", "verbs"):
+        words = ctable.strings(row)
+        if words:
+            verbs[f"{words[0]} {words[1]}".strip()] = words[2]
+    same("verb", verbs, told)
+    for name, about in verbs.items():
+        says(name, told.get(name), about)
+
+
 def keys_of(path, table):
     """Two dictionaries of a keyval table: key -> help of what is accepted, of what is refused."""
     accepted, refused = {}, {}
@@ -127,6 +139,7 @@ def check_defaults():
 
 
 check_options()
+check_verbs()
 check_keys("memory/mem_options.c", "mem_option_table", "MEMORY BACKENDS", ["", "Every kind", "shm", "memfd", "file"])
 check_keys("devices/vhost_user_options.c", "vhost_user_keys", "DEVICES", ["Keys"])
 check_keys("devices/vmshm_options.c", "vmshm_keys", "SHARED MEMORY OBJECTS", ["Keys"])
