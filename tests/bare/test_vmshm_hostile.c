@@ -116,7 +116,7 @@ static void rename_it(unsigned id)
 	}
 }
 
-/* What is opened is one of the names that it had. */
+/* What is opened is one of the names that it had. Often it is none: until one was. */
 static void its_name_changes_while_it_is_opened(void)
 {
 	unsigned opened = 0;
@@ -124,7 +124,7 @@ static void its_name_changes_while_it_is_opened(void)
 	vmshm_bring_up(&dev);
 	vmshm_name(&dev, "a");
 	start(rename_it);
-	for (unsigned i = 0; i < ROUNDS; i++) {
+	for (unsigned i = 0; i < ROUNDS || !opened; i++) {
 		uint32_t r = vmshm_get(&dev, VMSHM_OPEN), word = read32(vmshm_word(&dev, 1));
 
 		CHECK(r == VMSHM_OK || r == VMSHM_ENOENT || r == VMSHM_EBADNAME);
@@ -134,7 +134,6 @@ static void its_name_changes_while_it_is_opened(void)
 		vmshm_get(&dev, VMSHM_CLOSE);
 	}
 	stop();
-	CHECK(opened > 0);
 	check_works();
 }
 
