@@ -242,13 +242,12 @@ static void processors_open_and_close_against_each_other(void)
 	irq_init();
 	test_order("note what is open");
 	smp_start(1, open_and_close);
-	for (unsigned i = 0; i < RACES; i++) {
+	for (unsigned i = 0; i < RACES || !turns; i++) {
 		uint32_t r = vmshm_open(&dev, i % 2 ? "b" : "a");
 
 		CHECK(r == VMSHM_OK || r == VMSHM_EBUSY);
 	}
 	stop_storing();
-	CHECK(turns > 0);
 	CHECK_EQ(vmshm_open(&dev, "b"), 0);
 	check_shows('b', PAGES);
 	CHECK_EQ(vmshm_get(&dev, VMSHM_CLOSE), 0);
