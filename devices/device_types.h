@@ -19,20 +19,28 @@ enum vu_config_source {
 	VU_CONFIG_REGION,	/* the front end's: where shared memory region 0 is; the daemon
 				 * must have it (virtio_pmem_config) */
 	VU_CONFIG_OPTION,	/* the daemon's, of as many bytes as config-size= says; 0: none */
+	VU_CONFIG_OWN,		/* the front end's, which makes it by config_own */
 };
 
-enum { VU_QUEUES_PER_VCPU = -1, VU_QUEUE_SIZE_MAX = 1024, VU_TYPE_ALIASES = 3 };
+enum {
+	VU_QUEUES_PER_VCPU = -1, VU_QUEUES_OF_DAEMON = -2, VU_QUEUE_SIZE_MAX = 1024,
+	VU_TYPE_ALIASES = 4,
+};
+
+struct vhost_user_device;
 
 struct vu_device_type {
 	const char *name;			/* the word of --vhost-user */
-	const char *aliases[VU_TYPE_ALIASES];	/* further words; the rest is NULL */
+	/* Further words, beside vhost-user-NAME, which may end in -pci or -device; the rest is
+	 * NULL. */
+	const char *aliases[VU_TYPE_ALIASES];
 	const char *about;			/* for --help and the manual page, a few words */
 	uint16_t virtio_id;			/* 0: given by virtio-id= */
 	uint32_t pci_class;			/* 24 bits */
 
 	uint8_t queues_fixed;			/* queues that are always there */
 	/* And those that queues= counts: their default. VU_QUEUES_PER_VCPU: one for each vCPU as
-	 * far as the daemon goes; 0: there are none. */
+	 * far as the daemon goes; VU_QUEUES_OF_DAEMON: what it has; 0: there are none. */
 	int8_t queues_default;
 	uint16_t queue_size;			/* default of queue-size= */
 	/* The virtio feature that tells a driver of more than one counted queue, which then also
@@ -40,7 +48,9 @@ struct vu_device_type {
 	int8_t mq_feature;
 
 	enum vu_config_source config;
-	uint16_t config_size;			/* bytes, of VU_CONFIG_DAEMON and _REGION */
+	uint16_t config_size;			/* bytes, of VU_CONFIG_DAEMON, _REGION, _OWN */
+	/* Loop, and set-up, of VU_CONFIG_OWN: writes all bytes but the number of queues. */
+	void (*config_own)(const struct vhost_user_device *dev, uint8_t *config);
 	struct virtio_config_window config_window;	/* bytes whose writes are handed on */
 	/* Where the front end says how many counted queues there are: an integer of so many bytes
 	 * in the config space; 0: nowhere. */
@@ -56,10 +66,12 @@ extern const struct vu_device_type vu_device_types[];
 /* The row for any virtio id, filled from options. */
 extern const struct vu_device_type *const vu_generic_type;
 
-/* The row called @name (or one of its aliases), or NULL. */
+/* The row called @name (or one of its aliases, or as QEMU calls it), or NULL. */
 const struct vu_device_type *vu_device_type_named(const char *name);
 /* The row of virtio device id @id, or NULL; never the generic one. */
 const struct vu_device_type *vu_device_type_of_id(uint64_t id);
+/* Whether the daemon serves the config space, if there is one. */
+bool vu_config_is_daemons(const struct vu_device_type *type);
 /* "blk, pmem, rng, generic" in @buf, cut off where it ends; returns @buf. */
 const char *vu_device_type_list(char *buf, size_t size);
 

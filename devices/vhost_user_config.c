@@ -17,7 +17,10 @@ void vhost_user_config_load(struct vhost_user_device *dev)
 
 	if (t->config == VU_CONFIG_REGION)
 		return;
-	memcpy(d->config, dev->frontend.config, d->config_size);
+	if (t->config == VU_CONFIG_OWN)
+		t->config_own(dev, d->config);
+	else
+		memcpy(d->config, dev->frontend.config, d->config_size);
 	for (unsigned i = 0; i < t->config_queues_size; i++)
 		d->config[t->config_queues_off + i] = (uint8_t)(counted >> (8 * i));
 }
@@ -37,6 +40,8 @@ void vhost_user_config_reading(struct vhost_user_device *dev)
 
 void vhost_user_config_written(struct vhost_user_device *dev, unsigned off, unsigned len)
 {
+	if (dev->type->config == VU_CONFIG_OWN)
+		return;
 	for (unsigned i = off; i < off + len; i++)
 		dev->config_dirty[i / 64] |= BIT64(i % 64);
 }

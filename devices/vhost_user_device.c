@@ -79,6 +79,8 @@ static void stop_complete(struct vhost_user_device *dev)
 	dev->run = VHOST_USER_IDLE;
 	loop_timer_cancel(dev->machine->loop, &dev->patience);
 	dev->virtio.transport->disconnect(&dev->virtio);
+	if (dev->type->config == VU_CONFIG_OWN)
+		vhost_user_config_load(dev);
 	virtio_reset_done(&dev->virtio);
 	if (dev->reset_done)
 		loop_post(dev->machine->loop, &dev->work);
@@ -377,8 +379,8 @@ static int begin_to_negotiate(struct vhost_user_device *dev, int *sock, int *pid
 	struct vu_frontend_params params = {
 		.name = dev->id,
 		.socket = dev->where,
-		.config_size = dev->type->config == VU_CONFIG_REGION ? 0 :
-			       (unsigned)dev->options->config_size,
+		.config_size = vu_config_is_daemons(dev->type) ?
+			       (unsigned)dev->options->config_size : 0,
 		.required = dev->type->required,
 		.quirk = dev->options->quirk,
 		.shared = dev->options->shmem_share ? NULL : &dev->machine->shared,

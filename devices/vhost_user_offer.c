@@ -7,6 +7,10 @@
 #include "base/range.h"
 #include "devices/vhost_user_device.h"
 
+/* Of a type that has as many as its daemon, when that does not say: a driver that knows of fewer
+ * leaves the rest alone. */
+enum { QUEUES_UNTOLD = 2 };
+
 /* How many counted queues the daemon can serve, after the fixed ones. */
 static unsigned queues_room(const struct vhost_user_device *dev)
 {
@@ -25,11 +29,15 @@ static int count_queues(const struct vhost_user_device *dev, unsigned *ret, stru
 	const struct vhost_user_options *o = dev->options;
 	const struct vu_device_type *t = dev->type;
 	unsigned room = queues_room(dev), want;
+	/* How many it serves it says with protocol feature MQ. */
+	bool is_told = dev->frontend.queues_max != UINT32_MAX;
 
 	if (o->queues_given)
 		want = (unsigned)o->queues;
+	else if (t->queues_default == VU_QUEUES_OF_DAEMON)
+		want = is_told ? room : QUEUES_UNTOLD;
 	else if (t->queues_default == VU_QUEUES_PER_VCPU)
-		want = o->vcpus > 1 && room > 1 ? (unsigned)min_u64(o->vcpus, room) : 1;
+		want = o->vcpus > 1 && room > 1 && is_told ? (unsigned)min_u64(o->vcpus, room) : 1;
 	else
 		want = (unsigned)t->queues_default;
 	if (dev->frontend.queues_max < t->queues_fixed || want > room)

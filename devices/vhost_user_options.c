@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <linux/virtio_ids.h>
+
 #include "base/range.h"
 #include "devices/device_id.h"
 #include "devices/guest_window.h"
@@ -36,11 +38,13 @@ const struct keyval vhost_user_keys[] = {
 	  .given = FIELD(reconnect_given),
 	  .help = "connect again when the daemon has ended; on, but with fd" },
 	STRING("id", id, "name of the device in messages"),
+	STRING("tag", tag, "fs: what a guest mounts it by, at most 36 bytes"),
 	{ .key = "transport", .type = KEYVAL_ENUM, .offset = FIELD(transport),
 	  .words = transports, .help = "how the guest reaches its registers" },
 	NUMBER("queues", queues, 1, VIRTIO_QUEUES_MAX,
 	       "number of queues; for blk one for each vCPU as far as the daemon goes"),
 	NUMBER("num-queues", queues, 1, VIRTIO_QUEUES_MAX, "the same as queues"),
+	NUMBER("num-request-queues", queues, 1, VIRTIO_QUEUES_MAX, "the same as queues"),
 	NUMBER("num_vqs", queues, 1, VIRTIO_QUEUES_MAX, "the same as queues"),
 	NUMBER("queue-size", queue_size, 2, VU_QUEUE_SIZE_MAX,
 	       "entries of each queue, a power of two: what daemons take is at most 1024"),
@@ -186,6 +190,22 @@ static int find_quirk(struct vhost_user_options *o, struct err *e)
 		       vu_quirk_list(known, sizeof(known)));
 }
 
+static int check_tag(const struct vhost_user_options *o, struct err *e)
+{
+	const char *type = o->type->name;
+
+	if (o->type->virtio_id != VIRTIO_ID_FS)
+		return o->tag ? err_set(e, -EINVAL, OPTION " %s: tag: only fs has one; leave it out",
+					type) : 0;
+	if (!o->tag)
+		return err_set(e, -EINVAL, OPTION " %s: by what is a guest to mount it? Add tag=NAME",
+			       type);
+	if (strlen(o->tag) > VHOST_USER_TAG_MAX)
+		return err_set(e, -EINVAL, OPTION " %s: tag: %s has %zu bytes; give at most %d", type,
+			       o->tag, strlen(o->tag), VHOST_USER_TAG_MAX);
+	return 0;
+}
+
 static int check_queues(const struct vhost_user_options *o, struct err *e)
 {
 	const struct vu_device_type *t = o->type;
@@ -217,7 +237,7 @@ static int apply_type(struct vhost_user_options *o, struct err *e)
 			       " generic", t->name);
 	if (t->virtio_id)
 		o->virtio_id = t->virtio_id;
-	if (t->config == VU_CONFIG_DAEMON || t->config == VU_CONFIG_REGION)
+	if (t->config_size)
 		o->config_size = t->config_size;
 	if (!o->queue_size_given)
 		o->queue_size = t->queue_size;
@@ -243,6 +263,8 @@ int vhost_user_options_parse(struct vhost_user_options *o, const char *text, str
 		r = find_quirk(o, e);
 	if (!r)
 		r = apply_type(o, e);
+	if (!r)
+		r = check_tag(o, e);
 	if (!r)
 		r = check_queues(o, e);
 	return r;

@@ -17,7 +17,7 @@
 #include "devices/device_types.h"
 #include "vhost/quirk.h"
 
-enum { VHOST_USER_ID_MAX = DEVICE_ID_MAX };
+enum { VHOST_USER_ID_MAX = DEVICE_ID_MAX, VHOST_USER_TAG_MAX = 36 };
 
 enum vhost_user_transport { VHOST_USER_PCI, VHOST_USER_MMIO };
 
@@ -28,6 +28,7 @@ struct vhost_user_options {
 	uint64_t fd;			/* of a connected socket that we inherited */
 	char *quirk_word;		/* as written, NULL: none; owned */
 	const struct vu_quirk *quirk;	/* that the daemon has; NULL: none */
+	char *tag;			/* of fs, 1 to VHOST_USER_TAG_MAX bytes; else NULL; owned */
 	char *id;			/* NULL: the type's name and `number`; owned */
 	uint64_t queues, queue_size, config_size, virtio_id;
 	uint64_t shmem_max;		/* bytes of all shared memory regions together */

@@ -3,6 +3,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 #include <cmocka.h>
 
@@ -24,6 +25,62 @@ static void every_word_names_one_type(void **state)
 	assert_null(vu_device_type_named(""));
 }
 
+static void every_type_is_called_as_qemu_calls_it(void **state)
+{
+	static const char *const forms[] = { "vhost-user-%s", "vhost-user-%s-pci", "vhost-user-%s-device" };
+	char name[64];
+
+	(void)state;
+	for (const struct vu_device_type *t = vu_device_types; t->name; t++) {
+		for (size_t i = 0; i < ARRAY_SIZE(forms); i++) {
+			snprintf(name, sizeof(name), forms[i], t->name);
+			assert_ptr_equal(vu_device_type_named(name), t);
+		}
+	}
+	assert_ptr_equal(vu_device_type_named("vhost-user-device"), vu_generic_type);
+	assert_null(vu_device_type_named("vhost-user-"));
+	assert_null(vu_device_type_named("vhost-user-blk-ccw"));
+	assert_null(vu_device_type_named("vhost-user-blkpci"));
+}
+
+/* VIRTIO 1.3, 5, and the defaults of QEMU's devices. */
+static void the_rows_say_what_the_standard_and_qemu_say(void **state)
+{
+	static const struct {
+		const char *name;
+		unsigned id, class, fixed;
+		int counted;
+		unsigned size, config;
+	} rows[] = {
+		{ "can", 36, 0x078000, 3, 0, 64, 16 },
+		{ "console", 3, 0x078000, 2, VU_QUEUES_OF_DAEMON, 128, 12 },
+		{ "fs", 26, 0x018000, 1, 1, 128, 40 },
+		{ "gpio", 41, 0x078000, 2, 0, 64, 8 },
+		{ "i2c", 34, 0x078000, 1, 0, 4, 0 },
+		{ "input", 18, 0x098000, 2, 0, 64, 136 },
+		{ "media", 48, 0x048000, 2, 0, 256, 40 },
+		{ "net", 1, 0x020000, 2, 0, 256, 12 },
+		{ "scmi", 32, 0x078000, 2, 0, 256, 0 },
+		{ "scsi", 8, 0x010000, 2, VU_QUEUES_PER_VCPU, 128, 36 },
+		{ "sound", 25, 0x040100, 4, 0, 64, 12 },
+		{ "spi", 45, 0x078000, 1, 0, 4, 32 },
+		{ "vsock", 19, 0x078000, 3, 0, 128, 8 },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		const struct vu_device_type *t = vu_device_type_named(rows[i].name);
+
+		assert_non_null(t);
+		assert_int_equal(t->virtio_id, rows[i].id);
+		assert_int_equal(t->pci_class, rows[i].class);
+		assert_int_equal(t->queues_fixed, rows[i].fixed);
+		assert_int_equal(t->queues_default, rows[i].counted);
+		assert_int_equal(t->queue_size, rows[i].size);
+		assert_int_equal(t->config_size, rows[i].config);
+	}
+}
+
 static void every_virtio_id_is_of_one_type(void **state)
 {
 	(void)state;
@@ -39,12 +96,13 @@ static void every_row_keeps_within_the_limits(void **state)
 {
 	(void)state;
 	for (const struct vu_device_type *t = vu_device_types; t->name; t++) {
-		assert_true(t->queues_fixed + t->queues_default != 0);
+		assert_true(t->queues_fixed || t->queues_default);
 		assert_true(t->queues_fixed <= VIRTIO_QUEUES_MAX);
 		assert_true(is_pow2(t->queue_size) && t->queue_size <= VU_QUEUE_SIZE_MAX);
 		assert_true(t->config_size <= VIRTIO_CONFIG_MAX);
-		assert_int_equal(t->config_size > 0, t->config == VU_CONFIG_DAEMON ||
-				 t->config == VU_CONFIG_REGION);
+		assert_int_equal(t->config_size > 0, t->config != VU_CONFIG_NONE &&
+				 t->config != VU_CONFIG_OPTION);
+		assert_int_equal(t->config == VU_CONFIG_OWN, t->config_own != NULL);
 		assert_true(range_ok(t->config_queues_off, t->config_queues_size, t->config_size));
 		assert_true(t->pci_class < 0x1000000);
 		assert_int_equal(t->withheld != 0, t->withheld_why != NULL);
@@ -126,6 +184,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(every_word_names_one_type),
+		cmocka_unit_test(every_type_is_called_as_qemu_calls_it),
+		cmocka_unit_test(the_rows_say_what_the_standard_and_qemu_say),
 		cmocka_unit_test(every_virtio_id_is_of_one_type),
 		cmocka_unit_test(every_row_keeps_within_the_limits),
 		cmocka_unit_test(blk_has_qemus_defaults),

@@ -113,9 +113,9 @@ static void a_generic_device_is_what_the_options_say(void **state)
 	struct vhost_user_rig *r = *state;
 
 	r->daemon.config[7] = 0x77;
-	vhost_user_rig_plug(r, "26,socket=/run/fs,queues=2,queue-size=512,config-size=8");
+	vhost_user_rig_plug(r, "23,socket=/run/fs,queues=2,queue-size=512,config-size=8");
 
-	assert_int_equal(guest_config_read(&r->guest, PCI_DEVICE_ID, 2), 0x1040 + 26);
+	assert_int_equal(guest_config_read(&r->guest, PCI_DEVICE_ID, 2), 0x1040 + 23);
 	assert_int_equal(guest_read(&r->guest, VIRTIO_PCI_COMMON_NUMQ, 2), 2);
 	assert_int_equal(guest_read(&r->guest, VIRTIO_PCI_COMMON_Q_SIZE, 2), 512);
 	assert_int_equal(guest_read(&r->guest, VIRTIO_PCI_DEVICE_CONFIG + 7, 1), 0x77);

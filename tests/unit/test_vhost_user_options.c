@@ -107,10 +107,10 @@ static void a_number_without_a_row_is_the_generic_device(void **state)
 	const struct vhost_user_options *o;
 
 	(void)state;
-	o = parsed("26,socket=s,queues=2,queue-size=512,config-size=40");
+	o = parsed("23,socket=s,queues=2,queue-size=512,config-size=40");
 
 	assert_ptr_equal(o->type, vu_generic_type);
-	assert_int_equal(o->virtio_id, 26);
+	assert_int_equal(o->virtio_id, 23);
 	assert_int_equal(o->queues, 2);
 	assert_int_equal(o->queue_size, 512);
 	assert_int_equal(o->config_size, 40);
@@ -143,6 +143,23 @@ static void the_generic_device_has_qemus_defaults(void **state)
 	assert_int_equal(o->type->queues_default, 1);
 }
 
+static void a_file_system_has_a_tag(void **state)
+{
+	static const char tag36[] = "123456789012345678901234567890123456";
+	char text[96];
+
+	(void)state;
+	snprintf(text, sizeof(text), "fs,socket=s,tag=%s,num-request-queues=2", tag36);
+	assert_string_equal(parsed(text)->tag, tag36);
+	assert_int_equal(fixture.o.queues, 2);
+	assert_int_equal(fixture.o.config_size, 40);
+	snprintf(text, sizeof(text), "fs,socket=s,tag=%s7", tag36);
+	refused(text, "at most 36");
+	refused("fs,socket=s", "Add tag=NAME");
+	refused("fs,socket=s,tag=", "needs a value");
+	refused("rng,socket=s,tag=x", "only fs has one");
+}
+
 static void an_inherited_socket_is_given_by_its_number(void **state)
 {
 	(void)state;
@@ -156,12 +173,12 @@ static void a_device_needs_one_way_to_its_daemon(void **state)
 	(void)state;
 	refused("blk", "socket=PATH");
 	refused("blk", "./blk");
-	refused("26", "./26");
+	refused("23", "./23");
 	refused("rng,queue-size=8", "socket=PATH");
 	refused("blk,socket=s,fd=5", "give one");
 	refused("blk.sock,fd=5", "fd= gives another");
 	refused("blk.sock,socket=s", "socket= gives another");
-	refused("fs,socket=s", "fs is neither a device type (blk, pmem, rng, generic) nor");
+	refused("disk,socket=s", "disk is neither a device type (blk, can, console, fs,");
 	refused("blk.sock,queues=2,socket=s,id=a", "blk.sock is neither");
 	refused("", "nothing");
 	refused(",socket=s", "nothing");
@@ -187,9 +204,9 @@ static void what_does_not_fit_the_type_is_refused(void **state)
 	refused("rng,socket=s,queues=2", "always has 1");
 	refused("rng,socket=s,config-size=8", "generic");
 	refused("blk,socket=s,virtio-id=3", "generic");
-	refused("26,socket=s,virtio-id=26", "leave out");
+	refused("23,socket=s,virtio-id=23", "leave out");
 	refused("generic,socket=s", "virtio-id=NUMBER");
-	refused("socket=s,type=disk", "(blk, pmem, rng, generic)");
+	refused("socket=s,type=disk", "snd, spi, vsock, generic)");
 }
 
 static void numbers_out_of_bounds_are_refused(void **state)
@@ -204,7 +221,7 @@ static void numbers_out_of_bounds_are_refused(void **state)
 	refused("blk.sock,queue-size=1", "2 to 1024");
 	refused("blk.sock,queue-size=2048", "2 to 1024");
 	refused("blk.sock,queue-size=100", "power of two");
-	refused("26,socket=s,config-size=257", "1 to 256");
+	refused("23,socket=s,config-size=257", "1 to 256");
 	refused("blk,fd=-1", "not a number");
 }
 
@@ -212,7 +229,7 @@ static void a_key_is_given_once_under_whatever_name(void **state)
 {
 	(void)state;
 	refused("blk.sock,queues=2,num-queues=2", "twice");
-	refused("26,socket=s,vq_size=64,queue-size=64", "twice");
+	refused("23,socket=s,vq_size=64,queue-size=64", "twice");
 }
 
 static void words_of_qemu_that_have_no_meaning_here_say_what_to_write(void **state)
@@ -286,6 +303,7 @@ int main(void)
 		cmocka_unit_test_teardown(the_generic_device_takes_qemus_words, teardown),
 		cmocka_unit_test_teardown(the_generic_device_has_qemus_defaults, teardown),
 		cmocka_unit_test_teardown(an_inherited_socket_is_given_by_its_number, teardown),
+		cmocka_unit_test_teardown(a_file_system_has_a_tag, teardown),
 		cmocka_unit_test_teardown(a_device_needs_one_way_to_its_daemon, teardown),
 		cmocka_unit_test_teardown(
 			a_device_is_connected_again_unless_it_cannot_or_must_not_be, teardown),

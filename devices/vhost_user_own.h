@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Config spaces that the front end makes, because daemons of the type do not serve them: each is
+ * named in its row of the device types (config_own).
+ *
+ * Loop, and set-up, under the device lock. @config has the row's config_size bytes; the number of
+ * queues is put in after.
+ */
+#ifndef DEVICES_VHOST_USER_OWN_H
+#define DEVICES_VHOST_USER_OWN_H
+
+#include <stdint.h>
+
+struct vhost_user_device;
+
+/* struct virtio_fs_config: the tag of tag=. */
+void vhost_user_own_fs(const struct vhost_user_device *dev, uint8_t *config);
+/* struct virtio_net_config up to the MTU. */
+void vhost_user_own_net(const struct vhost_user_device *dev, uint8_t *config);
+/* struct virtio_scsi_config: as after a reset. */
+void vhost_user_own_scsi(const struct vhost_user_device *dev, uint8_t *config);
+
+#endif
