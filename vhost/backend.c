@@ -42,6 +42,7 @@ static void disconnect(struct backend *b, const char *why)
 	loop_unwatch(b->loop, &b->watch);
 	vu_channel_fini(&b->channel);
 	guest_map_clear(&b->map);
+	inflight_fini(&b->inflight);
 	b->acked = 0;
 	b->protocol = 0;
 	b->refused = (struct misuse){ 0 };
@@ -249,7 +250,8 @@ int backend_init(struct backend *b, struct loop *loop, const struct backend_devi
 {
 	int r;
 
-	*b = (struct backend){ .loop = loop, .dev = *dev, .listener = -1 };
+	*b = (struct backend){ .loop = loop, .dev = *dev, .listener = -1,
+			      .inflight = { .fd = -1 } };
 	b->channel.sock = -1;
 	b->listen_watch = (struct loop_watch){
 		.fd = -1, .events = EPOLLIN, .ready = listener_ready, .arg = b

@@ -16,9 +16,11 @@
  *
  * Devices that answer later keep chains: those are in flight. A message that would take memory or
  * the ring away from chains in flight waits, and no chain is popped meanwhile, until the device has
- * pushed them all; so a device keeps only chains that it will finish by itself. Requests in flight
- * are not recorded for a successor (INFLIGHT_SHMFD): a device that finishes each chain inside
- * handle_queue leaves none behind, and the used index tells where to go on.
+ * pushed them all; so a device keeps only chains that it will finish by itself. What is in flight
+ * is written down in a buffer that the front end keeps, when it asked for one (INFLIGHT_SHMFD,
+ * vhost/inflight.h): after a kill the next process pops those chains again, before all others and
+ * in the guest's order. Without a buffer the used index tells it where to go on, which is right for
+ * devices that push in the order of popping.
  *
  * A device with shared memory regions (SHMEM) maps files into them by backend_shmem_map: a request
  * on the back channel whose answer is waited for, and nothing else is done meanwhile. `enable` is
@@ -35,6 +37,7 @@
 #include "base/log.h"
 #include "base/loop.h"
 #include "vhost/guest_map.h"
+#include "vhost/inflight.h"
 #include "vhost/proto.h"
 #include "vhost/ring.h"
 #include "vhost/wire.h"
@@ -56,6 +59,7 @@ struct backend_queue {
 	struct backend *backend;
 	unsigned index;
 	struct ring ring;
+	struct inflight_queue inflight;	/* of a started ring */
 	struct vu_vring_addr addr;	/* as the front end sent it */
 	bool has_addr;
 	uint16_t size, base;		/* entries (0: not told yet); avail index to start at */
@@ -126,6 +130,7 @@ struct backend {
 	uint64_t acked;			/* virtio features, bit 30 included */
 	uint64_t protocol;		/* protocol features */
 	struct guest_map map;
+	struct inflight inflight;	/* the front end's, or made for it */
 	bool holding;			/* `held` waits for chains in flight */
 	struct vu_msg held;
 	struct loop_job unhold;

@@ -433,6 +433,43 @@ static int get_shmem_config(struct backend *b, struct vu_msg *m, struct vu_msg *
 	return 0;
 }
 
+/* A buffer changes only under rings that stand still. */
+static int check_idle(const struct backend *b, struct err *e)
+{
+	return any_started(b) ? err_set(e, -EBUSY, "the in-flight buffer changes while a queue runs") : 0;
+}
+
+static int get_inflight_fd(struct backend *b, struct vu_msg *m, struct vu_msg *reply, struct err *e)
+{
+	const struct vu_inflight *d = &m->payload.inflight;
+	int r = check_idle(b, e);
+
+	if (!r && (!d->num_queues || d->num_queues > b->dev.queues || !d->queue_size ||
+		   d->queue_size > RING_SIZE_MAX))
+		r = err_set(e, -EINVAL, "%u queues of %u entries: the device has %u of up to %d",
+			    d->num_queues, d->queue_size, b->dev.queues, RING_SIZE_MAX);
+	if (!r)
+		r = inflight_new(&b->inflight, d->num_queues, d->queue_size,
+				 &reply->payload.inflight, e);
+	if (r)
+		return r;
+	reply->header.size = sizeof(reply->payload.inflight);
+	reply->fds[0] = b->inflight.fd;
+	reply->nfds = 1;
+	return 0;
+}
+
+static int set_inflight_fd(struct backend *b, struct vu_msg *m, struct vu_msg *reply, struct err *e)
+{
+	int fd = vu_msg_take_fd(m, 0), r = check_idle(b, e);
+
+	(void)reply;
+	if (!r)
+		r = inflight_take(&b->inflight, &m->payload.inflight, &fd, e);
+	fd_close(&fd);
+	return r;
+}
+
 static handler *const handlers[VU_REQUEST_END] = {
 	[VU_GET_FEATURES] = get_features,
 	[VU_SET_FEATURES] = set_features,
@@ -453,6 +490,8 @@ static handler *const handlers[VU_REQUEST_END] = {
 	[VU_SET_BACKEND_REQ_FD] = set_backend_req_fd,
 	[VU_GET_CONFIG] = get_config,
 	[VU_SET_CONFIG] = set_config,
+	[VU_GET_INFLIGHT_FD] = get_inflight_fd,
+	[VU_SET_INFLIGHT_FD] = set_inflight_fd,
 	[VU_GET_MAX_MEM_SLOTS] = get_max_mem_slots,
 	[VU_ADD_MEM_REG] = add_mem_reg,
 	[VU_REM_MEM_REG] = rem_mem_reg,

@@ -119,6 +119,11 @@ int backend_queue_start(struct backend_queue *q, struct err *e)
 		       parts[2], e);
 	if (r)
 		return err_prefix(e, r, "queue %u: ", q->index);
+	r = inflight_attach(&q->inflight, &b->inflight, q->index, &q->ring, e);
+	if (r) {
+		ring_stop(&q->ring);
+		return err_prefix(e, r, "queue %u: ", q->index);
+	}
 	q->ring.pass_outside = b->dev.refuses_outside;
 	q->started = true;
 	backend_queue_call_resumed(q);
@@ -141,6 +146,7 @@ void backend_queue_stop(struct backend_queue *q)
 	if (q->started) {
 		drop_in_flight(q);
 		ring_stop(&q->ring);
+		inflight_detach(&q->inflight);
 		q->base = q->ring.last_avail;
 	}
 	q->started = false;
@@ -196,12 +202,14 @@ void backend_queue_call_resumed(struct backend_queue *q)
 
 bool backend_queue_has_chain(struct backend_queue *q)
 {
-	return q->budget && is_running(q) && ring_has_avail(&q->ring);
+	return q->budget && is_running(q) &&
+	       (inflight_has_again(&q->inflight) || ring_has_avail(&q->ring));
 }
 
 bool backend_queue_pop(struct backend_queue *q, struct ring_chain *ret)
 {
-	if (!q->budget || !is_running(q) || !ring_pop(&q->ring, ret))
+	if (!q->budget || !is_running(q) ||
+	    !inflight_pop(&q->inflight, &q->ring, ret))
 		return false;
 	q->budget--;
 	return true;
@@ -209,7 +217,7 @@ bool backend_queue_pop(struct backend_queue *q, struct ring_chain *ret)
 
 void backend_queue_push(struct backend_queue *q, uint16_t head, uint32_t written)
 {
-	ring_push(&q->ring, head, written);
+	inflight_push(&q->inflight, &q->ring, head, written);
 	if (!q->in_handler) {
 		call_if_due(q);
 		backend_unhold(q->backend);

@@ -180,7 +180,7 @@ const struct vu_feature vu_features[VU_PF_END] = {
 		.needs = F(BACKEND_REQ) },
 	[VU_PF_HOST_NOTIFIER] = { "HOST_NOTIFIER", .needs = F(BACKEND_REQ),
 		.why_not = "doorbell pages of a daemon's hardware are not mapped into guests" },
-	[VU_PF_INFLIGHT_SHMFD] = { "INFLIGHT_SHMFD",
+	[VU_PF_INFLIGHT_SHMFD] = { "INFLIGHT_SHMFD", .backend = true,
 		.why_not = "it is for a device that runs on under another daemon; here it is reset first" },
 	[VU_PF_RESET_DEVICE] = { "RESET_DEVICE", .frontend = true },
 	[VU_PF_INBAND_NOTIFICATIONS] = { "INBAND_NOTIFICATIONS",

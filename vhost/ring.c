@@ -224,24 +224,32 @@ static bool walk(struct ring *r, struct ring_chain *c)
 	}
 }
 
-bool ring_pop(struct ring *r, struct ring_chain *ret)
+bool ring_pop_head(struct ring *r, uint16_t head, struct ring_chain *ret)
 {
-	if (!waiting(r))
+	if (r->broken || !r->size)
 		return false;
 	/* More in flight than entries: the driver gave a head away twice. */
 	if (r->in_flight == r->size) {
 		ring_break(r, "more chains are available than the queue of %u holds", r->size);
 		return false;
 	}
-	ret->head = load16(&r->avail->ring[r->last_avail & (r->size - 1)]);
+	ret->head = head;
 	ret->n_out = ret->n_in = 0;
 	ret->out_len = ret->in_len = 0;
 	ret->outside = false;
 	ret->last = NULL;
 	if (!walk(r, ret))
 		return false;
-	r->last_avail++;
 	r->in_flight++;
+	return true;
+}
+
+bool ring_pop(struct ring *r, struct ring_chain *ret)
+{
+	if (!waiting(r) ||
+	    !ring_pop_head(r, load16(&r->avail->ring[r->last_avail & (r->size - 1)]), ret))
+		return false;
+	r->last_avail++;
 	return true;
 }
 

@@ -120,6 +120,9 @@ void ring_stop(struct ring *r);
 bool ring_has_avail(struct ring *r);
 /* Takes the next chain. False: none, or the ring is (now) broken, or not started. */
 bool ring_pop(struct ring *r, struct ring_chain *ret);
+/* Takes the chain that begins at descriptor @head, which was taken by a predecessor and is not in
+ * the available ring any more. False: the ring is (now) broken, or not started. */
+bool ring_pop_head(struct ring *r, uint16_t head, struct ring_chain *ret);
 /* Gives a chain back, @written bytes of its writable part filled; any order is legal. */
 void ring_push(struct ring *r, uint16_t head, uint32_t written);
 

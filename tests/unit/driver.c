@@ -93,11 +93,11 @@ bool driver_send(struct driver *d, uint32_t request, uint32_t flags, const void 
 	return fd_send(d->sock, bytes, sizeof(h) + size, fds, nfds) == (ssize_t)(sizeof(h) + size);
 }
 
-/* Reads @len bytes; false at the end. */
-static bool recv_all(struct driver *d, void *buf, size_t len)
+/* Reads @len bytes, and what fds come with them into @ret; false at the end. */
+static bool recv_all(struct driver *d, void *buf, size_t len, struct vu_msg *ret)
 {
 	int fds[FD_PASS_MAX];
-	size_t nfds;
+	size_t nfds = 0;
 
 	for (size_t at = 0; at < len;) {
 		ssize_t n;
@@ -106,6 +106,9 @@ static bool recv_all(struct driver *d, void *buf, size_t len)
 		n = fd_recv(d->sock, (char *)buf + at, len - at, fds, &nfds);
 		if (n <= 0)
 			return false;
+		assert_true(ret->nfds + nfds <= ARRAY_SIZE(ret->fds));
+		for (size_t i = 0; i < nfds; i++)
+			ret->fds[ret->nfds++] = fds[i];
 		at += (size_t)n;
 	}
 	return true;
@@ -114,10 +117,10 @@ static bool recv_all(struct driver *d, void *buf, size_t len)
 bool driver_recv(struct driver *d, struct vu_msg *ret)
 {
 	memset(ret, 0, sizeof(*ret));
-	if (!recv_all(d, &ret->header, sizeof(ret->header)))
+	if (!recv_all(d, &ret->header, sizeof(ret->header), ret))
 		return false;
 	assert_true(ret->header.size <= VU_PAYLOAD_MAX);
-	return recv_all(d, &ret->payload, ret->header.size);
+	return recv_all(d, &ret->payload, ret->header.size, ret);
 }
 
 bool driver_is_closed(struct driver *d)
@@ -201,6 +204,25 @@ static int ask_fd(struct driver *d, uint32_t request, unsigned i, int fd)
 	uint64_t index = i;
 
 	return driver_ask(d, request, &index, sizeof(index), &fd, 1);
+}
+
+int driver_get_inflight(struct driver *d, struct vu_inflight *io)
+{
+	struct vu_msg m;
+
+	assert_true(driver_send(d, VU_GET_INFLIGHT_FD, VU_FLAG_VERSION, io, sizeof(*io), NULL, 0));
+	if (!driver_recv(d, &m))
+		return -1;
+	assert_int_equal(m.header.request, VU_GET_INFLIGHT_FD);
+	assert_int_equal(m.header.size, sizeof(*io));
+	assert_int_equal(m.nfds, 1);
+	*io = m.payload.inflight;
+	return m.fds[0];
+}
+
+int driver_set_inflight(struct driver *d, const struct vu_inflight *i, int fd)
+{
+	return driver_ask(d, VU_SET_INFLIGHT_FD, i, sizeof(*i), &fd, 1);
 }
 
 void driver_resume_queue(struct driver *d, unsigned i, uint16_t base)

@@ -55,7 +55,7 @@ void driver_settle(struct driver *d);
 /* Sends as given; false when the peer is gone. */
 bool driver_send(struct driver *d, uint32_t request, uint32_t flags, const void *payload,
 		 uint32_t size, const int *fds, size_t nfds);
-/* Receives; false at the end of the stream. */
+/* Receives; false at the end of the stream. The caller owns ret->fds. */
 bool driver_recv(struct driver *d, struct vu_msg *ret);
 /* Whether the back end has closed the connection (waits for it). */
 bool driver_is_closed(struct driver *d);
@@ -75,6 +75,11 @@ void driver_negotiate(struct driver *d, uint64_t features);
 int driver_mem_table(struct driver *d);
 /* SET_BACKEND_REQ_FD; returns this side's end, which the caller owns. */
 int driver_give_back_channel(struct driver *d);
+/* GET_INFLIGHT_FD for io->num_queues of io->queue_size: the fd, which the caller owns, and in *@io
+ * what was answered; -1 when the connection ended. */
+int driver_get_inflight(struct driver *d, struct vu_inflight *io);
+/* SET_INFLIGHT_FD, as driver_ask. */
+int driver_set_inflight(struct driver *d, const struct vu_inflight *i, int fd);
 /* Empties the rings in RAM and sets queue @i up: NUM, BASE, ADDR, CALL, ERR, KICK, ENABLE. */
 void driver_start_queue(struct driver *d, unsigned i, uint16_t size);
 /* The same messages for rings that stay as they are, from avail index @base. */

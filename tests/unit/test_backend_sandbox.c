@@ -89,6 +89,24 @@ static void every_filter_mode_serves(void **state)
 	}
 }
 
+static void the_filter_lets_it_make_an_in_flight_buffer(void **state)
+{
+	struct daemon *f = *state;
+	struct vu_inflight d = { .num_queues = 1, .queue_size = 16 };
+	autoclose int fd = -1;
+	int sock;
+
+	START(f, "rng", "--socket-path=socket");
+	sock = daemon_connect(f->socket);
+	daemon_drive(f, &sock);
+	driver_stop_queue(&f->driver, 0);
+	fd = driver_get_inflight(&f->driver, &d);
+	assert_true(fd >= 0);
+	assert_int_equal(fcntl(fd, F_GET_SEALS) & F_SEAL_SHRINK, F_SEAL_SHRINK);
+	assert_int_equal(driver_set_inflight(&f->driver, &d, fd), 0);
+	daemon_stop(f, SIGTERM);
+}
+
 /* Only a build that plants such a call has this case. */
 #if PLANT_FORBIDDEN_CALL && HAVE_SECCOMP
 static void a_forbidden_call_ends_it_by_name_with_5(void **state)
@@ -137,6 +155,7 @@ int main(void)
 		CASE(memory_that_vanishes_ends_it_with_a_sentence),
 		CASE(it_has_no_rights_left_when_it_serves),
 		CASE(every_filter_mode_serves),
+		CASE(the_filter_lets_it_make_an_in_flight_buffer),
 #if PLANT_FORBIDDEN_CALL && HAVE_SECCOMP
 		CASE(a_forbidden_call_ends_it_by_name_with_5),
 #endif

@@ -34,6 +34,9 @@ static const struct seccomp_rule common_rules[] = {
 	{ SYS_fcntl, 1, F_GETFL },
 	{ SYS_fcntl, 1, F_SETFL },
 	{ SYS_fcntl, 1, F_DUPFD_CLOEXEC },
+	{ SYS_memfd_create, ANY },	/* GET_INFLIGHT_FD: the buffer, its size, its seals */
+	{ SYS_ftruncate, ANY },
+	{ SYS_fcntl, 1, F_ADD_SEALS },
 	{ SYS_fstat, ANY },
 	{ SYS_newfstatat, 3, AT_EMPTY_PATH },
 	{ SYS_mmap, 2, PROT_READ | PROT_WRITE },
