@@ -10,7 +10,8 @@ deps_of()
 	case $1 in
 	build)
 		echo gcc libc6-dev meson ninja-build pkg-config libseccomp-dev libfdt-dev \
-			libjansson-dev libzstd-dev liblz4-dev liblzma-dev zlib1g-dev libcmocka-dev
+			libjansson-dev libzstd-dev liblz4-dev liblzma-dev zlib1g-dev liburing-dev \
+			libcmocka-dev
 		;;
 	kernel)
 		echo gcc libc6-dev make flex bison bc perl libelf-dev libssl-dev \

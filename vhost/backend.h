@@ -169,6 +169,9 @@ void backend_config_changed(struct backend *b);
 int backend_shmem_map(struct backend *b, const struct vu_shmem_map *m, int fd, struct err *e);
 int backend_shmem_unmap(struct backend *b, const struct vu_shmem_map *m, struct err *e);
 
+/* Whether chains in flight are written down (INFLIGHT_SHMFD): only then may they be pushed in
+ * another order than they were popped in, for a killed device's successor knows no better. */
+bool backend_queue_is_recorded(const struct backend_queue *q);
 /* Whether a chain waits and may be popped now. */
 bool backend_queue_has_chain(struct backend_queue *q);
 /* Takes the next chain. False: none now; handle_queue returns then, and is called again in time. */

@@ -200,6 +200,11 @@ void backend_queue_call_resumed(struct backend_queue *q)
 		fd_signal(q->call);
 }
 
+bool backend_queue_is_recorded(const struct backend_queue *q)
+{
+	return q->inflight.part;
+}
+
 bool backend_queue_has_chain(struct backend_queue *q)
 {
 	return q->budget && is_running(q) &&

@@ -65,7 +65,8 @@ int inflight_take(struct inflight *f, const struct vu_inflight *d, int *fd, stru
 {
 	struct stat st;
 
-	if (!d->num_queues || !d->queue_size || d->mmap_size / part_bytes(d->queue_size) < d->num_queues)
+	if (!d->num_queues || !d->queue_size ||
+	    d->mmap_size / part_bytes(d->queue_size) < d->num_queues)
 		return err_set(e, -EINVAL, "an in-flight buffer of 0x%" PRIx64 " bytes cannot have %u queues of %u",
 			       d->mmap_size, d->num_queues, d->queue_size);
 	if (fstat(*fd, &st) < 0)

@@ -77,7 +77,7 @@ int inflight_attach(struct inflight_queue *q, const struct inflight *f, unsigned
 		    struct ring *r, struct err *e);
 void inflight_detach(struct inflight_queue *q);
 
-/* Whether a predecessor's chain is left to be served; it comes before what the guest added since. */
+/* Whether a predecessor's chain is left to be served; it comes before what the guest added. */
 bool inflight_has_again(const struct inflight_queue *q);
 /* Takes the next chain of @r: a predecessor's, or the ring's next. As ring_pop. */
 bool inflight_pop(struct inflight_queue *q, struct ring *r, struct ring_chain *ret);

@@ -136,7 +136,8 @@ bool ring_kicks_on(struct ring *r);
 /* Copies up to @len bytes at @off of the readable (writable) part; returns how many there were. */
 size_t ring_chain_read(const struct ring_chain *c, uint64_t off, void *buf, size_t len);
 size_t ring_chain_write(const struct ring_chain *c, uint64_t off, const void *buf, size_t len);
-/* Fills @ret, which has room for @n, with the @len bytes at @off of @iov[0..n); returns pieces. */
+/* Fills @ret, which has room for @n and may be @iov, with the @len bytes at @off of @iov[0..n), or
+ * what there is of them; returns pieces. */
 unsigned ring_slice(const struct iovec *iov, unsigned n, uint64_t off, uint64_t len,
 		    struct iovec *ret);
 

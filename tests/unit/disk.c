@@ -17,6 +17,7 @@
 #include <cmocka.h>
 
 #include "base/fd.h"
+#include "vhost/backends/blk_uring.h"
 #include "vhost/backends/device.h"
 
 static struct disk *new_fixture(void **state)
@@ -24,11 +25,28 @@ static struct disk *new_fixture(void **state)
 	struct disk *d = test_calloc(1, sizeof(*d));
 
 	snprintf(d->path, sizeof(d->path), "/tmp/minivmm-test-blk-XXXXXX");
+	d->inflight_fd = -1;
 	d->file = mkostemp(d->path, O_CLOEXEC);
 	assert_true(d->file >= 0);
 	assert_int_equal(ftruncate(d->file, DISK), 0);
 	*state = d;
 	return d;
+}
+
+int disk_setup_uring(void **state)
+{
+	struct blk_uring *u;
+	struct loop loop;
+	struct err e;
+	bool there;
+
+	assert_int_equal(loop_init(&loop, NULL, &e), 0);
+	there = !blk_uring_open(&u, &loop, STDIN_FILENO, NULL, NULL, &e);
+	if (there)
+		blk_uring_close(u);
+	loop_fini(&loop);
+	new_fixture(state)->uring = there;
+	return 0;
 }
 
 void disk_parse(struct disk *d, const char *keys, const char *more)
@@ -37,7 +55,7 @@ void disk_parse(struct disk *d, const char *keys, const char *more)
 	char *argv[] = { program, type, fd, file, last, NULL };
 	struct err e = { "" };
 
-	snprintf(file, sizeof(file), "--file=%s%s", d->path, keys);
+	snprintf(file, sizeof(file), "--file=%s%s,io=%s", d->path, keys, d->uring ? "uring" : "sync");
 	snprintf(last, sizeof(last), "%s", more ? more : "");
 	if (options_parse(&d->options, more ? 5 : 4, argv, &e))
 		fail_msg("%s", e.msg);
@@ -46,6 +64,18 @@ void disk_parse(struct disk *d, const char *keys, const char *more)
 int disk_open(struct disk *d, struct backend_device *ret, struct err *e)
 {
 	return blk_device.open(&d->options, &d->loop, ret, e);
+}
+
+void disk_begin(struct disk *d)
+{
+	fd_close(&d->inflight_fd);
+	if (d->uring) {
+		d->inflight = (struct vu_inflight){ .queue_size = 64,
+			.num_queues = (uint16_t)d->options.queues };
+		d->inflight_fd = driver_get_inflight(&d->driver, &d->inflight);
+		assert_true(d->inflight_fd >= 0);
+	}
+	driver_start_queue(&d->driver, 0, 64);
 }
 
 struct disk *disk_started(void **state, const char *keys, const char *more)
@@ -66,7 +96,7 @@ struct disk *disk_started(void **state, const char *keys, const char *more)
 	assert_int_equal(backend_connect(&d->backend, &pair[1], &e), 0);
 	driver_negotiate(&d->driver, UINT64_MAX);
 	assert_int_equal(driver_mem_table(&d->driver), 0);
-	driver_start_queue(&d->driver, 0, 64);
+	disk_begin(d);
 	return d;
 }
 
@@ -87,6 +117,7 @@ int disk_teardown(void **state)
 		driver_fini(&d->driver);
 	}
 	options_fini(&d->options);
+	fd_close(&d->inflight_fd);
 	fd_close(&d->file);
 	unlink(d->path);
 	test_free(d);

@@ -30,11 +30,16 @@ struct disk {
 	void *dev;
 	struct backend backend;
 	struct driver driver;
+	bool uring;			/* requests go through io_uring */
+	struct vu_inflight inflight;	/* then there is a record of those in flight */
+	int inflight_fd;
 };
 
 /* cmocka's set-up and tear-down: a file of zeros, nothing started. */
 int disk_setup(void **state);
 int disk_teardown(void **state);
+/* As disk_setup; the disk will be served through io_uring, if this build and this kernel can. */
+int disk_setup_uring(void **state);
 
 /* Parses `minivmm-backend blk --fd 9 --file PATH<keys> <more>` into d->options; @more may be NULL.
  */
@@ -43,6 +48,8 @@ void disk_parse(struct disk *d, const char *keys, const char *more);
 int disk_open(struct disk *d, struct backend_device *ret, struct err *e);
 /* The state's disk, running with one queue of 64 entries. */
 struct disk *disk_started(void **state, const char *keys, const char *more);
+/* As after a reset: queue 0 begins anew, with a new record of what is in flight. */
+void disk_begin(struct disk *d);
 
 /* Puts a request's header and an impossible status into RAM. */
 void disk_put_header(struct disk *d, uint32_t type, uint64_t sector);

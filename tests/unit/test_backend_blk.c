@@ -268,7 +268,7 @@ static void a_status_outside_ram_breaks_the_queue(void **state)
 	driver_settle(&f->driver);
 	assert_int_not_equal(fd_drain(f->driver.queues[0].err), 0);
 	driver_stop_queue(&f->driver, 0);
-	driver_start_queue(&f->driver, 0, 64);
+	disk_begin(f);
 	assert_int_equal(disk_request(f, VIRTIO_BLK_T_FLUSH, 0, 0), VIRTIO_BLK_S_OK);
 }
 
@@ -382,7 +382,10 @@ static void a_disk_is_read_by_many(void **state)
 	assert_not_opened(&second, "", "in use");
 }
 
-#define CASE(fn) cmocka_unit_test_setup_teardown(fn, disk_setup, disk_teardown)
+/* Once with one request after the other, once with many at a time. */
+#define CASE(fn)                                                     \
+	cmocka_unit_test_setup_teardown(fn, disk_setup, disk_teardown), \
+	{ #fn "_through_io_uring", fn, disk_setup_uring, disk_teardown, NULL }
 
 int main(void)
 {

@@ -135,7 +135,10 @@ static void discard_can_be_switched_off(void **state)
 	assert_int_equal(ranges(f, VIRTIO_BLK_T_DISCARD, &r, 1), VIRTIO_BLK_S_UNSUPP);
 }
 
-#define CASE(fn) cmocka_unit_test_setup_teardown(fn, disk_setup, disk_teardown)
+/* Once with one request after the other, once with many at a time. */
+#define CASE(fn)                                                     \
+	cmocka_unit_test_setup_teardown(fn, disk_setup, disk_teardown), \
+	{ #fn "_through_io_uring", fn, disk_setup_uring, disk_teardown, NULL }
 
 int main(void)
 {

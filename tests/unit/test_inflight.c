@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The record of chains in flight, under a process that may be killed at any instruction: a child is
- * stepped through its work one instruction at a time, and whenever memory has changed a successor
- * is given a copy of that memory. It must serve what the guest gave and did not get back: all of it,
- * once, in the guest's order.
+ * The record of chains in flight, under a process that may be killed at any instruction: a child
+ * is stepped through its work one instruction at a time, and whenever memory has changed a
+ * successor is given a copy of that memory. It must serve what the guest gave and did not get back:
+ * all of it, once, in the guest's order.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -200,9 +200,11 @@ static void assert_recovers(const struct world *now, const struct log *l)
 	inflight_detach(&d.q);
 }
 
+typedef void show_fn(const struct world *w, const struct log *l, void *arg);
+
 /* Shows each state of the world that a kill can leave of @work. */
 static void step_through(void (*work)(struct world *w), struct world *w, struct log *l,
-			 void (*show)(const struct world *w, const struct log *l, void *arg), void *arg)
+			 show_fn *show, void *arg)
 {
 	struct world before = *w;
 	pid_t pid = fork();

@@ -2,11 +2,15 @@
 /*
  * virtio-blk (VIRTIO 1.3, 5.2) on a raw file or block device.
  *
- * Each request is finished before the next is begun, by preadv/pwritev straight between the file
- * and the guest's pages, so none is ever in flight and a successor of this process repeats at most
- * one. A request's buffers may be cut anywhere: the first 16 readable bytes are its header, the
- * last writable byte is its status, what lies between is data. The status is always written; a
- * request without room for one breaks the queue.
+ * Data goes straight between the file and the guest's pages. Reads, writes and flushes are many at
+ * a time through io_uring (blk_uring.h) and end in any order; where that is missing, and for what
+ * is not done often, a request is finished before the next is begun. So it is also without a
+ * record of what is in flight (INFLIGHT_SHMFD): then only answers in order tell a successor of this
+ * process what it has to repeat.
+ *
+ * A request's buffers may be cut anywhere: the first 16 readable bytes are its header, the last
+ * writable byte is its status, what lies between is data. The status is always written; a request
+ * without room for one breaks the queue.
  */
 #include <endian.h>
 #include <errno.h>
@@ -23,6 +27,7 @@
 #include "base/fd.h"
 #include "base/range.h"
 #include "minivmm_config.h"
+#include "vhost/backends/blk_uring.h"
 #include "vhost/backends/device.h"
 #include "vhost/backends/image.h"
 
@@ -32,6 +37,7 @@ enum {
 	DISCARD_SECTORS_MAX = 1 << 22,		/* of one range: 2 GiB */
 	ZERO_SECTORS_MAX = 1 << 16,		/* 32 MiB: may have to be written */
 	ZEROES = 65536,				/* bytes written at once then */
+	BEGUN = 0xff,				/* in the place of a status: it will come */
 };
 
 struct blk {
@@ -43,7 +49,10 @@ struct blk {
 	uint8_t wce;			/* config space's write cache switch */
 	struct misuse failed;		/* host I/O errors */
 	struct misuse outside;		/* requests that point outside guest memory */
+	struct blk_uring *uring;	/* owned; NULL: one request after the other */
+	struct backend_queue *waiting[BLK_QUEUES_MAX];	/* found no room in it; by index */
 	struct ring_chain chain;
+	struct backend_queue *queue;	/* of the chain */
 	struct iovec data[RING_SEGMENTS_MAX];
 	uint8_t zeroes[ZEROES];
 };
@@ -80,21 +89,6 @@ static bool range_is_good(const struct blk *b, uint64_t sector, uint64_t sectors
 	return range_ok(sector, sectors, b->sectors) && sector % block == 0 && sectors % block == 0;
 }
 
-/* Cuts @done bytes off the front of iov[*n]; returns the new start. */
-static struct iovec *advance(struct iovec *iov, unsigned *n, size_t done)
-{
-	while (*n && done >= iov->iov_len) {
-		done -= iov->iov_len;
-		iov++;
-		(*n)--;
-	}
-	if (*n) {
-		iov->iov_base = (uint8_t *)iov->iov_base + done;
-		iov->iov_len -= done;
-	}
-	return iov;
-}
-
 /* Reads or writes all of iov[0..n). 0, or -1 with errno; EIO at an unexpected end of the file. */
 static int transfer(struct blk *b, bool write, struct iovec *iov, unsigned n, uint64_t sector)
 {
@@ -111,15 +105,33 @@ static int transfer(struct blk *b, bool write, struct iovec *iov, unsigned n, ui
 			return -1;
 		}
 		at += r;
-		iov = advance(iov, &n, (size_t)r);
+		n = ring_slice(iov, n, (uint64_t)r, UINT64_MAX, iov);
 	}
 	return 0;
+}
+
+/* Where the chain is to be served as one of many, by a request that is in flight; else NULL. */
+static struct blk_io *new_io(struct blk *b)
+{
+	const struct ring_chain *c = &b->chain;
+	struct blk_io *io;
+
+	if (!b->uring || !backend_queue_is_recorded(b->queue))
+		return NULL;
+	io = blk_uring_take(b->uring);
+	io->queue = b->queue;
+	io->head = c->head;
+	io->status = c->last;
+	io->in_len = (uint32_t)c->in_len;
+	return io;
 }
 
 /* IN and OUT: the data part is @len bytes at @off of @iov[0..n). */
 static uint8_t read_write(struct blk *b, bool write, const struct iovec *iov, unsigned n,
 			  uint64_t off, uint64_t len, uint64_t sector)
 {
+	struct blk_io *io;
+
 	if (write && b->o.readonly)
 		return VIRTIO_BLK_S_IOERR;
 	if (len % SECTOR || len > b->o.seg_max * b->o.size_max ||
@@ -129,6 +141,12 @@ static uint8_t read_write(struct blk *b, bool write, const struct iovec *iov, un
 	if (!write && sector == 12345 && len == 37 * SECTOR)
 		syscall(SYS_getppid);
 #endif
+	io = len ? new_io(b) : NULL;
+	if (io) {
+		io->n = ring_slice(iov, n, off, len, io->iov);
+		blk_uring_transfer(b->uring, io, write, sector * SECTOR, write && !is_writeback(b));
+		return BEGUN;
+	}
 	if (transfer(b, write, b->data, ring_slice(iov, n, off, len, b->data), sector))
 		return host_error(b, write ? "write" : "read");
 	return write && !is_writeback(b) ? flush(b) : VIRTIO_BLK_S_OK;
@@ -212,6 +230,19 @@ static uint8_t discard_or_zero(struct blk *b, bool zero)
 	return status == VIRTIO_BLK_S_OK && zero && !is_writeback(b) ? flush(b) : status;
 }
 
+static uint8_t flush_request(struct blk *b)
+{
+	struct blk_io *io;
+
+	if (b->o.readonly)
+		return VIRTIO_BLK_S_OK;
+	io = new_io(b);
+	if (!io)
+		return flush(b);
+	blk_uring_flush(b->uring, io);
+	return BEGUN;
+}
+
 /* 20 bytes, padded with zeros, not terminated (5.2.6); a shorter buffer gets its start. */
 static uint8_t get_id(struct blk *b, uint64_t room)
 {
@@ -223,7 +254,7 @@ static uint8_t get_id(struct blk *b, uint64_t room)
 	return VIRTIO_BLK_S_OK;
 }
 
-/* Executes the chain; @in_data are its writable bytes without the status. */
+/* Executes the chain, or begins to; @in_data are its writable bytes without the status. */
 static uint8_t execute(struct blk *b, uint64_t in_data)
 {
 	const struct ring_chain *c = &b->chain;
@@ -239,7 +270,7 @@ static uint8_t execute(struct blk *b, uint64_t in_data)
 		return read_write(b, true, c->iov, c->n_out, sizeof(h), c->out_len - sizeof(h),
 				  le64toh(h.sector));
 	case VIRTIO_BLK_T_FLUSH:
-		return b->o.readonly ? VIRTIO_BLK_S_OK : flush(b);
+		return flush_request(b);
 	case VIRTIO_BLK_T_GET_ID:
 		return get_id(b, in_data);
 	case VIRTIO_BLK_T_DISCARD:
@@ -267,33 +298,85 @@ static bool refuse_outside(struct blk *b, struct backend_queue *q)
 	return c->last;
 }
 
+/* The used length counts from the chain's start: after a failure nothing there is sure but a status
+ * that stands alone. */
+static uint32_t used_len(uint8_t status, uint64_t in_len)
+{
+	return status == VIRTIO_BLK_S_OK || in_len == 1 ? (uint32_t)in_len : 0;
+}
+
+/* Serves the popped chain; false when that broke the queue. */
+static bool serve(struct blk *b, struct backend_queue *q)
+{
+	struct ring_chain *c = &b->chain;
+	uint8_t status;
+
+	if (c->outside)
+		return refuse_outside(b, q);
+	if (!c->in_len || c->in_len > UINT32_MAX) {
+		backend_queue_break(q, "a request has no room for its status");
+		backend_queue_push(q, c->head, 0);
+		return false;
+	}
+	status = execute(b, c->in_len - 1);
+	if (status == BEGUN)
+		return true;
+	ring_chain_write(c, c->in_len - 1, &status, 1);
+	backend_queue_push(q, c->head, used_len(status, c->in_len));
+	return true;
+}
+
 static bool handle_queue(void *arg, struct backend_queue *q)
 {
 	struct blk *b = arg;
-	struct ring_chain *c = &b->chain;
+	bool room = true;
 
-	while (backend_queue_pop(q, c)) {
-		uint32_t written;
-		uint8_t status;
-
-		if (c->outside) {
-			if (!refuse_outside(b, q))
-				break;
-			continue;
-		}
-		if (!c->in_len || c->in_len > UINT32_MAX) {
-			backend_queue_break(q, "a request has no room for its status");
-			backend_queue_push(q, c->head, 0);
+	b->queue = q;
+	while (backend_queue_has_chain(q)) {
+		room = !b->uring || blk_uring_has_room(b->uring);
+		if (!room || !backend_queue_pop(q, &b->chain) || !serve(b, q))
 			break;
-		}
-		status = execute(b, c->in_len - 1);
-		ring_chain_write(c, c->in_len - 1, &status, 1);
-		/* The used length counts from the chain's start: after a failure nothing there is
-		 * sure but a status that stands alone. */
-		written = status == VIRTIO_BLK_S_OK || c->in_len == 1 ? (uint32_t)c->in_len : 0;
-		backend_queue_push(q, c->head, written);
 	}
-	return true;
+	if (!room)
+		b->waiting[q->index] = q;
+	if (b->uring)
+		blk_uring_submit(b->uring);
+	return room;
+}
+
+static void io_room(void *arg)
+{
+	struct blk *b = arg;
+
+	for (unsigned i = 0; i < b->queues; i++) {
+		struct backend_queue *q = b->waiting[i];
+
+		b->waiting[i] = NULL;
+		if (q)
+			backend_queue_wake(q);
+	}
+}
+
+static void io_done(void *arg, struct blk_io *io, int error)
+{
+	struct blk *b = arg;
+	uint8_t status = VIRTIO_BLK_S_OK;
+
+	if (error) {
+		errno = error;
+		status = host_error(b, io->what);
+	}
+	__atomic_store_n(io->status, status, __ATOMIC_RELAXED);
+	backend_queue_push(io->queue, io->head, used_len(status, io->in_len));
+}
+
+static const struct blk_uring_ops uring_ops = { .done = io_done, .room = io_room };
+
+static void drop(void *arg, struct backend_queue *q)
+{
+	struct blk *b = arg;
+
+	blk_uring_drop(b->uring, q);
 }
 
 static void negotiated(void *arg, uint64_t features)
@@ -343,7 +426,7 @@ static int config_write(void *arg, unsigned off, const uint8_t *data, unsigned l
 }
 
 static const struct backend_ops ops = {
-	.handle_queue = handle_queue, .negotiated = negotiated,
+	.handle_queue = handle_queue, .negotiated = negotiated, .drop = drop,
 	.config_read = config_read, .config_write = config_write,
 };
 
@@ -366,6 +449,7 @@ static void blk_close(void *dev)
 {
 	struct blk *b = dev;
 
+	blk_uring_close(b->uring);
 	fd_close(&b->fd);
 	free(b);
 }
@@ -383,13 +467,27 @@ static uint64_t offered(const struct blk *b)
 	return f;
 }
 
+/* Without it the disk works as well, only slower when many requests come at a time. */
+static int open_uring(struct blk *b, struct loop *loop, struct err *e)
+{
+	int r;
+
+	if (b->o.io == BLK_SYNC)
+		return 0;
+	r = blk_uring_open(&b->uring, loop, b->fd, &uring_ops, b, e);
+	if (r && b->o.io == BLK_URING)
+		return err_prefix(e, r, "disk %s: io=uring: ", b->o.file);
+	if (r)
+		log_info("disk %s: one request after the other: %s", b->o.file, e->msg);
+	return 0;
+}
+
 static int blk_open(const struct options *o, struct loop *loop, struct backend_device *ret,
 		    struct err *e)
 {
 	struct blk *b = calloc(1, sizeof(*b));
 	int r;
 
-	(void)loop;
 	if (!b)
 		return err_set(e, -ENOMEM, "disk %s: out of memory", o->blk.file);
 	b->o = o->blk;
@@ -397,6 +495,8 @@ static int blk_open(const struct options *o, struct loop *loop, struct backend_d
 	b->wce = b->o.cache == BLK_WRITEBACK;
 	b->fd = image_open(b->o.file, b->o.readonly, IMAGE_SERVED, e);
 	r = b->fd < 0 ? b->fd : find_size(b, &b->sectors, e);
+	if (!r)
+		r = open_uring(b, loop, e);
 	if (r) {
 		blk_close(b);
 		return r;
@@ -429,6 +529,9 @@ static const struct seccomp_rule rules[] = {
 	{ SYS_fdatasync, SECCOMP_ANY, 0 },
 	{ SYS_fallocate, SECCOMP_ANY, 0 },
 	{ SYS_lseek, SECCOMP_ANY, 0 },
+#if HAVE_URING	/* on the one ring there is: no other can be made, nor this one changed */
+	{ SYS_io_uring_enter, SECCOMP_ANY, 0 },
+#endif
 };
 
 const struct device_type blk_device = {

@@ -12,16 +12,18 @@
 #include "base/fd.h"
 #include "base/log.h"
 
-enum { TRIES = 30, BETWEEN_MS = 100 };
+enum { BETWEEN_MS = 100 };
+
+static const unsigned tries[] = { [IMAGE_SERVED] = 10, [IMAGE_MAPPED] = 30 };
 
 /* 0 or an errno. Nothing tells when a lock is let go of: to wait for it has no limit. */
-static int try_lock(int fd, bool readonly, unsigned tries)
+static int try_lock(int fd, bool readonly, unsigned left)
 {
 	const struct timespec between = { .tv_nsec = (long)MS_TO_NS(BETWEEN_MS) };
 	struct flock l = { .l_type = readonly ? F_RDLCK : F_WRLCK, .l_whence = SEEK_SET };
 
 	while (fcntl(fd, F_OFD_SETLK, &l)) {
-		if ((errno != EAGAIN && errno != EACCES) || !--tries)
+		if ((errno != EAGAIN && errno != EACCES) || !--left)
 			return errno;
 		nanosleep(&between, NULL);
 	}
@@ -31,7 +33,7 @@ static int try_lock(int fd, bool readonly, unsigned tries)
 /* Two writers, or a writer beside readers, would destroy what is on the disk. */
 static int lock(int fd, const char *path, bool readonly, enum image_use use, struct err *e)
 {
-	int error = try_lock(fd, readonly, use == IMAGE_MAPPED ? TRIES : 1);
+	int error = try_lock(fd, readonly, tries[use]);
 
 	if (!error)
 		return 0;

@@ -12,7 +12,11 @@
 #include "base/err.h"
 
 enum image_use {
-	IMAGE_SERVED,	/* by requests: a file or a block device */
+	/*
+	 * By requests: a file or a block device. The kernel may still be at work on those of a
+	 * daemon that was killed: its lock is waited for, 1 second.
+	 */
+	IMAGE_SERVED,
 	/*
 	 * By front ends that have it mapped: a file. They have the fd, and so the lock, too, as
 	 * long as their guest may write it: one whose daemon has just ended is waited for, 3

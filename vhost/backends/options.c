@@ -14,7 +14,7 @@
 #include "minivmm_config.h"
 #include "vhost/ring.h"
 
-enum { ANY_TYPE = 1 << OPTION_TYPES, SERIAL_MAX = 20, QUEUES_MAX = 64 };
+enum { ANY_TYPE = 1 << OPTION_TYPES, SERIAL_MAX = 20 };
 
 static const struct {
 	const char *name, *help;
@@ -26,8 +26,15 @@ static const struct {
 static_assert(ARRAY_SIZE(types) == OPTION_TYPES, "every type has its words");
 
 static const char *const cache_words[] = { [BLK_WRITEBACK] = "writeback", [BLK_WRITETHROUGH] = "writethrough", NULL };
+static const char *const io_words[] = { [BLK_AUTO] = "auto", [BLK_URING] = "uring", [BLK_SYNC] = "sync", NULL };
 
 #define AT(field) offsetof(struct blk_options, field)
+
+#if HAVE_URING
+#define IO_HELP "uring: many requests at a time; auto: where the kernel has io_uring"
+#else
+#define IO_HELP "sync: one request after the other; this build has no io_uring"
+#endif
 
 static const struct keyval file_table[] = {
 	{ "path", KEYVAL_STRING, AT(file), .help = "raw file or block device" },
@@ -38,6 +45,7 @@ static const struct keyval file_table[] = {
 	{ "serial", KEYVAL_STRING, AT(serial), .help = "identity the guest reads, at most 20 bytes" },
 	{ "discard", KEYVAL_BOOL, AT(discard), .help = "let the guest punch holes" },
 	{ "cache", KEYVAL_ENUM, AT(cache), .words = cache_words, .help = "writethrough: every write is synced" },
+	{ "io", KEYVAL_ENUM, AT(io), .words = io_words, .help = IO_HELP },
 	{ NULL },
 };
 
@@ -207,7 +215,7 @@ static int take_option(struct options *o, enum option_id id, const char *value, 
 		o->blk.readonly = true;
 		return 0;
 	case OPT_QUEUES:
-		return uint_parse("--queues", value, 1, QUEUES_MAX, &o->queues, e);
+		return uint_parse("--queues", value, 1, BLK_QUEUES_MAX, &o->queues, e);
 	case OPT_SOURCE:
 		return take_string(&o->source, "source", value, e);
 	case OPT_IDS:

@@ -14,6 +14,11 @@
 
 enum option_type { OPTION_BLK, OPTION_PMEM, OPTION_RNG, OPTION_TYPES };
 
+enum { BLK_QUEUES_MAX = 64 };
+
+/* AUTO: io_uring where there is one. */
+enum blk_io_way { BLK_AUTO, BLK_URING, BLK_SYNC };
+
 enum blk_cache { BLK_WRITEBACK, BLK_WRITETHROUGH };
 
 /* --file PATH[,key=value...]; pmem has file and readonly of it. */
@@ -26,6 +31,7 @@ struct blk_options {
 	char *serial;			/* owned; what GET_ID answers */
 	bool discard;			/* offer discard and write zeroes */
 	int cache;			/* enum blk_cache */
+	int io;				/* enum blk_io_way */
 };
 
 struct options {
