@@ -51,6 +51,7 @@
 #include "base/loop.h"
 #include "memory/guest_mem.h"
 #include "memory/shared.h"
+#include "vhost/frontend_inflight.h"
 #include "vhost/proto.h"
 #include "vhost/quirk.h"
 #include "vhost/wire.h"
@@ -152,6 +153,9 @@ struct vu_frontend_params {
 	/* What the daemon is given beside RAM; borrowed. NULL: nothing, as must be for a device
 	 * that gives. */
 	struct mem_shared *shared;
+	/* The device's in-flight buffer, borrowed: asked for at a start that has none, handed over
+	 * at every start. NULL: INFLIGHT_SHMFD is not acked. */
+	struct vu_inflight_buffer *inflight;
 	/* vu_peer_pidfd of the socket, taken (also when it fails) and never used again; NULL: it is
 	 * asked for, which the loop's filter forbids. */
 	int *pidfd;

@@ -64,6 +64,8 @@ static int got_protocol_features(struct vu_frontend *f, const struct vu_pending 
 {
 	uint64_t withheld = f->ops->shmem_map && f->ops->shmem_unmap ? 0 : BIT64(VU_PF_SHMEM);
 
+	if (!f->params.inflight)
+		withheld |= BIT64(VU_PF_INFLIGHT_SHMFD);
 	(void)p;
 	f->protocol_offered = m->payload.u64;
 	f->protocol = vu_features_ack(vu_quirk_read(f->params.quirk, f->protocol_offered) &

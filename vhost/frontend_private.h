@@ -87,6 +87,13 @@ int vu_memory_added(struct vu_frontend *f, const struct vu_pending *p, const str
 int vu_rings_init(struct vu_frontend *f, struct err *e);
 void vu_rings_fini(struct vu_frontend *f);
 
+/* frontend_inflight.c. GET_INFLIGHT_FD, when there is no buffer yet, with its answer; and
+ * SET_INFLIGHT_FD, when there is one. */
+int vu_inflight_fill_get(struct vu_frontend *f, unsigned ring, struct vu_msg *m, struct err *e);
+int vu_inflight_got(struct vu_frontend *f, const struct vu_pending *p, const struct vu_msg *m,
+		    struct err *e);
+int vu_inflight_fill_set(struct vu_frontend *f, unsigned ring, struct vu_msg *m, struct err *e);
+
 /* frontend_config.c. Fill and answer of the first GET_CONFIG; sends what has become due. */
 int vu_config_fill(struct vu_frontend *f, unsigned ring, struct vu_msg *m, struct err *e);
 int vu_config_first(struct vu_frontend *f, const struct vu_pending *p, const struct vu_msg *m,

@@ -192,13 +192,17 @@ static int got_status(struct vu_frontend *f, const struct vu_pending *p, const s
 
 /*
  * Each ring is told of wholly before the next, as daemons are used to; none is enabled before all
- * have started. ERR and CALL come before KICK, which starts the ring.
+ * have started. ERR and CALL come before KICK, which starts the ring. The in-flight buffer comes
+ * after SET_FEATURES, since its layout is that of a split or a packed ring.
  */
 static const struct vu_step start_steps[] = {
 	{ VU_SET_STATUS, NEEDS(STATUS), .fill = fill_status_driver },
 	{ VU_SET_FEATURES, .fill = fill_features },
 	{ VU_SET_STATUS, NEEDS(STATUS), .fill = fill_status_features },
 	{ VU_GET_STATUS, NEEDS(STATUS), .answer = got_status },
+	{ VU_GET_INFLIGHT_FD, NEEDS(INFLIGHT_SHMFD), .fill = vu_inflight_fill_get, .hold = true,
+	  .answer = vu_inflight_got },
+	{ VU_SET_INFLIGHT_FD, NEEDS(INFLIGHT_SHMFD), .fill = vu_inflight_fill_set },
 	{ VU_SET_MEM_TABLE, .fill = vu_memory_fill_table },
 	{ VU_REM_MEM_REG, NEEDS(CONFIGURE_MEM_SLOTS), .fill = vu_memory_fill_rem, .repeat = true,
 	  .answer = vu_memory_removed },

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/fd.h"
@@ -161,6 +162,8 @@ static void answer(struct scripted_daemon *d, struct vu_msg *m)
 
 	m->header.flags = VU_FLAG_VERSION | VU_FLAG_REPLY;
 	m->nfds = 0;
+	if (m->header.request == VU_GET_INFLIGHT_FD && d->inflight_fd >= 0)
+		m->fds[m->nfds++] = d->inflight_fd;
 	if (d->silent) {
 		assert(d->n_held < SCRIPTED_HELD_MAX);
 		d->held[d->n_held++] = *m;
@@ -176,7 +179,7 @@ static void answer(struct scripted_daemon *d, struct vu_msg *m)
 	if (d->bytewise)
 		send_bytewise(d, bytes, sizeof(m->header) + m->header.size);
 	else
-		send_raw(d, bytes, sizeof(m->header) + m->header.size, NULL, 0);
+		send_raw(d, bytes, sizeof(m->header) + m->header.size, m->fds, m->nfds);
 }
 
 static void answer_u64(struct scripted_daemon *d, struct vu_msg *m, uint64_t value)
@@ -277,6 +280,15 @@ static void take_memory_message(struct scripted_daemon *d, struct vu_msg *m)
 	}
 }
 
+static void take_inflight(struct scripted_daemon *d, const struct vu_msg *m)
+{
+	struct stat st;
+
+	d->inflight_set = m->payload.inflight;
+	if (m->nfds == 1 && fstat(m->fds[0], &st) == 0)
+		d->inflight_inode = st.st_ino;
+}
+
 static void take_message(struct scripted_daemon *d, struct vu_msg *m)
 {
 	int fd;
@@ -287,6 +299,12 @@ static void take_message(struct scripted_daemon *d, struct vu_msg *m)
 		break;
 	case VU_SET_PROTOCOL_FEATURES:
 		d->protocol_acked = m->payload.u64;
+		break;
+	case VU_GET_INFLIGHT_FD:
+		d->inflight_asked = m->payload.inflight;
+		break;
+	case VU_SET_INFLIGHT_FD:
+		take_inflight(d, m);
 		break;
 	case VU_SET_STATUS:
 		d->status = m->payload.u64;
@@ -331,6 +349,10 @@ static void answer_message(struct scripted_daemon *d, struct vu_msg *m)
 	case VU_GET_VRING_BASE:
 		r->started = false;
 		m->payload.state.num = r->base;
+		answer(d, m);
+		return;
+	case VU_GET_INFLIGHT_FD:
+		m->payload.inflight = d->inflight;
 		answer(d, m);
 		return;
 	case VU_GET_SHMEM_CONFIG:
@@ -414,6 +436,7 @@ int scripted_daemon_init(struct scripted_daemon *d, struct loop *loop)
 	d->protocol = BIT64(VU_PF_MQ) | BIT64(VU_PF_REPLY_ACK) | BIT64(VU_PF_CONFIG) |
 		      BIT64(VU_PF_BACKEND_REQ) | BIT64(VU_PF_BACKEND_SEND_FD) |
 		      BIT64(VU_PF_CONFIGURE_MEM_SLOTS);
+	d->inflight_fd = -1;
 	d->queues = 64;
 	d->slots = 32;
 	for (unsigned i = 0; i < ARRAY_SIZE(d->rings); i++)

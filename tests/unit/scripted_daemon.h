@@ -65,6 +65,10 @@ struct scripted_daemon {
 	uint64_t queues, slots;
 	uint8_t config[VU_CONFIG_MAX];
 	struct vu_shmem_config shmem;	/* answer of GET_SHMEM_CONFIG */
+	/* INFLIGHT_SHMFD: GET_INFLIGHT_FD is answered with this, whatever was asked, and with
+	 * inflight_fd (borrowed; -1: none). */
+	struct vu_inflight inflight;
+	int inflight_fd;
 	bool refuse_features_ok;	/* STATUS: never shows FEATURES_OK */
 
 	/* The fault, at the first answer that is due at message number @fault_at (from 1) or later,
@@ -80,6 +84,8 @@ struct scripted_daemon {
 	struct vu_mem_region regions[64];
 	int region_fds[64];
 	unsigned n_regions;
+	struct vu_inflight inflight_asked, inflight_set;	/* the last GET and SET, ... */
+	unsigned long long inflight_inode;	/* ... and the file that came with it */
 	uint64_t acked, protocol_acked, status;
 	struct err illegal;		/* the first message the protocol forbids; empty: none */
 	bool closed;			/* the front end ended its direction */
