@@ -47,7 +47,8 @@ struct machine_ops {
 	void (*ioeventfd_del)(void *ctx, const struct machine_doorbell *d, int eventfd);
 	/* Loop. Sets memory slot @slot to [gpa, gpa + size) backed by @host; size 0 removes it. */
 	int (*slot_set)(void *ctx, unsigned slot, uint64_t gpa, uint64_t size, void *host);
-	/* Any. The guest asked for one of enum machine_request. Returns at once. */
+	/* Any. The guest asked for one of enum machine_request, or a device has to. Returns at
+	 * once. */
 	void (*request)(void *ctx, int request, unsigned value);
 	/* Any. True in a vCPU's exit, false in the loop (and in tests, unless they say
 	 * otherwise). */
@@ -67,6 +68,8 @@ enum machine_request {
 	MACHINE_POWER_OFF,	/* ACPI S5 */
 	MACHINE_DEBUG_EXIT,	/* value: byte written to the debug exit port */
 	MACHINE_BOOT_MARK,	/* value: byte written to port 0x80 */
+	MACHINE_DEVICE_LOST,	/* not the guest's: a daemon ended, without which there shall be
+				 * no machine (on-lost=exit) */
 };
 
 enum {

@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "base/range.h"
+#include "devices/vhost_user_again.h"
 #include "devices/vhost_user_config.h"
 #include "devices/vhost_user_offer.h"
 
@@ -39,18 +40,11 @@ static void patience_ended(void *arg)
 	start_failed(arg, "its daemon did not come back while the driver waited");
 }
 
-static void start_step(struct vhost_user_device *dev)
+void vhost_user_device_latch(struct vhost_user_device *dev)
 {
-	struct virtio_dev *d = &dev->virtio;
+	const struct virtio_dev *d = &dev->virtio;
 	struct vu_frontend *f = &dev->frontend;
-	struct err e;
-	int r;
 
-	if (dev->lost) {
-		await_connection(dev);
-		return;
-	}
-	loop_timer_cancel(dev->machine->loop, &dev->patience);
 	f->n_rings = d->n_queues;
 	for (unsigned i = 0; i < d->n_queues; i++) {
 		const struct virtio_queue *q = &d->queues[i];
@@ -59,9 +53,23 @@ static void start_step(struct vhost_user_device *dev)
 						.desc = q->desc, .avail = q->avail, .used = q->used,
 						.kick = q->kick, .call = q->call };
 	}
+}
+
+static void start_step(struct vhost_user_device *dev)
+{
+	struct virtio_dev *d = &dev->virtio;
+	struct err e;
+	int r;
+
+	if (dev->lost) {
+		await_connection(dev);
+		return;
+	}
+	loop_timer_cancel(dev->machine->loop, &dev->patience);
+	vhost_user_device_latch(dev);
 	r = d->transport->connect(d, &e);
 	if (!r)
-		r = vu_frontend_start(f, d->acked, &e);
+		r = vu_frontend_start(&dev->frontend, d->acked, &e);
 	if (r) {
 		d->transport->disconnect(d);
 		start_failed(dev, e.msg);
@@ -77,6 +85,7 @@ static void stop_complete(struct vhost_user_device *dev)
 	if (dev->emptying)
 		return;
 	dev->run = VHOST_USER_IDLE;
+	vu_inflight_drop(&dev->inflight);
 	loop_timer_cancel(dev->machine->loop, &dev->patience);
 	dev->virtio.transport->disconnect(&dev->virtio);
 	if (dev->type->config == VU_CONFIG_OWN)
@@ -133,6 +142,9 @@ static void work_run(void *arg)
 	else if (d->live && dev->run == VHOST_USER_IDLE &&
 		 !(d->status & VIRTIO_CONFIG_S_NEEDS_RESET))
 		start_step(dev);
+	else if (d->live && dev->run == VHOST_USER_LOST && !dev->lost &&
+		 !(d->status & VIRTIO_CONFIG_S_NEEDS_RESET))
+		vhost_user_again_resume(dev);
 	if (dev->reset_done && !d->resetting)
 		machine_reset_step(dev);
 }
@@ -185,36 +197,6 @@ static const struct virtio_backend_ops backend_ops = {
 	.config_write = config_write,
 };
 
-/* The next daemon, in the loop */
-
-/* The daemon that was tried is none. */
-static void turn_away(struct vhost_user_device *dev, const char *why)
-{
-	vu_frontend_fini(&dev->frontend);
-	vhost_user_link_failed(&dev->link, why);
-}
-
-/* The one that was lost has a successor, who knows nothing of what was. */
-static void take_daemon(struct vhost_user_device *dev)
-{
-	uint8_t before[VIRTIO_CONFIG_MAX];
-	struct err e;
-
-	if (vhost_user_offer_fits(dev, &e)) {
-		turn_away(dev, e.msg);
-		return;
-	}
-	dev->lost = false;
-	vhost_user_link_up(&dev->link, dev->run == VHOST_USER_LOST ?
-			   "; it works when the guest has reset it" : "");
-	vhost_user_config_flush(dev);
-	memcpy(before, dev->virtio.config, sizeof(before));
-	vhost_user_config_load(dev);
-	if (memcmp(before, dev->virtio.config, sizeof(before)))
-		virtio_config_changed(&dev->virtio);
-	loop_post(dev->machine->loop, &dev->work);
-}
-
 /* The daemon's side, in the loop */
 
 static void daemon_ready(void *arg)
@@ -222,7 +204,7 @@ static void daemon_ready(void *arg)
 	struct vhost_user_device *dev = arg;
 
 	if (dev->realized)
-		take_daemon(dev);
+		vhost_user_again_ready(dev);
 	else
 		dev->ready = true;
 }
@@ -249,7 +231,7 @@ static void daemon_lost(void *arg, const char *why, bool daemon_dead)
 	struct vhost_user_device *dev = arg;
 
 	if (vhost_user_link_is_trying(&dev->link)) {
-		turn_away(dev, why);
+		vhost_user_again_failed(dev, why);
 		return;
 	}
 	dev->lost = true;
@@ -259,6 +241,10 @@ static void daemon_lost(void *arg, const char *why, bool daemon_dead)
 		return;
 	}
 	log_error("device %s", why);
+	if (dev->on_lost == VHOST_USER_EXIT) {
+		log_error("device %s: so the machine ends (on-lost=exit)", dev->id);
+		dev->machine->ops->request(dev->machine->ctx, MACHINE_DEVICE_LOST, 0);
+	}
 	shmem_share_clear(&dev->share);
 	machine_wake(dev->machine);
 	/* One that has no ring, or none any more, writes nothing; and the one that had them is dead
@@ -273,8 +259,11 @@ static void daemon_lost(void *arg, const char *why, bool daemon_dead)
 		vhost_user_link_lost(&dev->link);
 	if (dev->virtio.resetting)
 		stop_step(dev);
-	else
+	else if (!vhost_user_again_may_resume(dev))
 		virtio_needs_reset(&dev->virtio, NULL);
+	else if (!daemon_dead)
+		log_warn("device %s waits for the end of its daemon, which may still use its rings",
+			 dev->id);
 }
 
 static void daemon_ended(void *arg)
@@ -374,7 +363,8 @@ static const struct vu_frontend_ops frontend_ops = {
 
 /* Connecting */
 
-static int begin_to_negotiate(struct vhost_user_device *dev, int *sock, int *pidfd, struct err *e)
+int vhost_user_device_negotiate(struct vhost_user_device *dev, int *sock, int *pidfd,
+				struct err *e)
 {
 	struct vu_frontend_params params = {
 		.name = dev->id,
@@ -384,6 +374,7 @@ static int begin_to_negotiate(struct vhost_user_device *dev, int *sock, int *pid
 		.required = dev->type->required,
 		.quirk = dev->options->quirk,
 		.shared = dev->options->shmem_share ? NULL : &dev->machine->shared,
+		.inflight = &dev->inflight,
 		.pidfd = pidfd,
 	};
 
@@ -391,38 +382,16 @@ static int begin_to_negotiate(struct vhost_user_device *dev, int *sock, int *pid
 				&params, &frontend_ops, dev, e);
 }
 
-static void try_daemon(void *arg, int *sock, int *pidfd)
-{
-	struct vhost_user_device *dev = arg;
-	struct err e;
-
-	vu_frontend_fini(&dev->frontend);
-	if (begin_to_negotiate(dev, sock, pidfd, &e))
-		turn_away(dev, e.msg);
-}
-
-static void no_daemon(void *arg)
-{
-	struct vhost_user_device *dev = arg;
-
-	loop_post(dev->machine->loop, &dev->work);
-}
-
-static const struct vhost_user_link_ops link_ops = {
-	.try = try_daemon,
-	.hopeless = no_daemon,
-};
-
 /* Set-up */
 
 void vhost_user_device_init(struct vhost_user_device *dev, const struct vhost_user_options *o,
 			    struct machine *m, struct pci_bus *bus)
 {
 	*dev = (struct vhost_user_device){ .options = o, .type = o->type, .machine = m,
-					   .bus = bus };
+					   .bus = bus, .inflight = VU_INFLIGHT_NONE };
 	dev->work = (struct loop_job){ .run = work_run, .arg = dev };
 	dev->patience = (struct loop_timer){ .expired = patience_ended, .arg = dev };
-	vhost_user_link_init(&dev->link, m->loop, dev->id, &link_ops, dev);
+	vhost_user_link_init(&dev->link, m->loop, dev->id, &vhost_user_again_ops, dev);
 	vhost_user_options_name(o, dev->id);
 	snprintf(dev->fd_name, sizeof(dev->fd_name), "fd %u", (unsigned)o->fd);
 	dev->where = o->socket ? o->socket : dev->fd_name;
@@ -430,7 +399,7 @@ void vhost_user_device_init(struct vhost_user_device *dev, const struct vhost_us
 
 int vhost_user_device_connect(struct vhost_user_device *dev, int *sock, struct err *e)
 {
-	return begin_to_negotiate(dev, sock, NULL, e);
+	return vhost_user_device_negotiate(dev, sock, NULL, e);
 }
 
 static int realize_regions(struct vhost_user_device *dev, struct err *e)
@@ -449,6 +418,22 @@ static int realize_regions(struct vhost_user_device *dev, struct err *e)
 	if (!r && shmem_size(&dev->shmem))
 		dev->virtio.shmem = &dev->shmem;
 	return r;
+}
+
+/* What a daemon had mapped is gone with it, and the guest has to know. */
+static int choose_on_lost(struct vhost_user_device *dev, struct err *e)
+{
+	const struct vhost_user_options *o = dev->options;
+	bool may_wait = o->reconnect && !dev->virtio.shmem;
+
+	dev->on_lost = may_wait ? VHOST_USER_WAIT : VHOST_USER_RESET;
+	if (o->on_lost_given)
+		dev->on_lost = (enum vhost_user_on_lost)o->on_lost;
+	if (dev->on_lost == VHOST_USER_WAIT && !may_wait)
+		return err_set(e, -EINVAL, "device %s: on-lost=wait: its daemon has shared memory regions,"
+			       " and what it maps there ends with it: leave it out, or give on-lost=exit",
+			       dev->id);
+	return 0;
 }
 
 int vhost_user_device_realize(struct vhost_user_device *dev, struct err *e)
@@ -473,6 +458,8 @@ int vhost_user_device_realize(struct vhost_user_device *dev, struct err *e)
 	d->config_window = dev->type->config_window;
 	vhost_user_config_load(dev);
 	r = realize_regions(dev, e);
+	if (!r)
+		r = choose_on_lost(dev, e);
 	if (!r && o->transport == VHOST_USER_PCI)
 		r = virtio_pci_init(&dev->pci, d, dev->bus, dev->type->pci_class, e);
 	else if (!r)
@@ -495,6 +482,7 @@ void vhost_user_device_fini(struct vhost_user_device *dev)
 	loop_timer_cancel(dev->machine->loop, &dev->patience);
 	vhost_user_link_fini(&dev->link);
 	vu_frontend_fini(&dev->frontend);
+	vu_inflight_drop(&dev->inflight);
 	if (dev->virtio.transport)
 		dev->virtio.transport->fini(&dev->virtio);
 	shmem_share_fini(&dev->share);

@@ -13,15 +13,18 @@
  *
  * Kicks of the time between wait in their eventfds. Status 0 is answered by a register that reads
  * non-zero until the daemon has given back every ring (and by MMIO by an exit that ends then, as
- * drivers ask there but once). A lost connection sets DEVICE_NEEDS_RESET and the VMM goes on; the
- * reset after it is complete only when the daemon is known to touch guest memory no more, since a
+ * drivers ask there but once). A lost connection never ends the VMM unless it shall (on-lost=exit).
+ * A reset after it is complete only when the daemon is known to touch guest memory no more, since a
  * guest that waits is better than a guest that is corrupted.
  *
- * From then on the link (vhost_user_link.h) looks for the next daemon. One that offers less than
- * the guest was told of the device is turned away; one that fits is the device's, and begins with
- * nothing: what ran is LOST until the driver resets it, and starts with the new daemon then. A
- * device that was idle notices nothing. A start without a connection waits for one, IDLE:
+ * From then on the link (vhost_user_link.h) looks for the next daemon (vhost_user_again.h). One
+ * that offers less than the guest was told of the device is turned away; one that fits is the
+ * device's. With on-lost=wait it goes on with the rings, and the guest saw a stall. Else, or when
+ * it cannot, DEVICE_NEEDS_RESET is set, and what ran is LOST until the driver resets it, and starts
+ * afresh then. A device that was idle notices nothing. A start without a connection waits for one,
+ * IDLE:
  *
+ *     lost --new daemon, on-lost=wait--> starting
  *     lost --status 0, daemon dead--> idle --DRIVER_OK--> idle, waits --new daemon--> starting
  *
  * A device with shared memory regions is the exception to "posts and goes on": its driver may touch
@@ -84,6 +87,8 @@ struct vhost_user_device {
 
 	bool realized;			/* the guest sees the device */
 	struct vhost_user_link link;	/* connects again; see vhost_user_device_connect */
+	enum vhost_user_on_lost on_lost;
+	struct vu_inflight_buffer inflight;	/* of this life's requests */
 	bool lost;			/* there is no connection that fits */
 	bool daemon_dead;		/* of LOST: the daemon touches guest memory no more */
 	enum vhost_user_run run;
@@ -107,6 +112,12 @@ int vhost_user_device_connect(struct vhost_user_device *dev, int *sock, struct e
 /* Set-up, after ready. Checks what the daemon offers against options and type, and puts the device
  * on its bus. 0 or -errno with @e: what is missing, and what to do. */
 int vhost_user_device_realize(struct vhost_user_device *dev, struct err *e);
+/* Set-up, and loop after vu_frontend_fini. Begins to negotiate with the daemon at *@sock, taken;
+ * @pidfd as vu_frontend_params has it. 0 or -errno with @e. */
+int vhost_user_device_negotiate(struct vhost_user_device *dev, int *sock, int *pidfd,
+				struct err *e);
+/* Loop. Describes the driver's queues to the front end, each as a fresh ring. */
+void vhost_user_device_latch(struct vhost_user_device *dev);
 /* Ends connection and device at once. Works on a half-built or zeroed struct, twice. */
 void vhost_user_device_fini(struct vhost_user_device *dev);
 

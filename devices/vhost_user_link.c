@@ -85,7 +85,7 @@ void vhost_user_link_lost(struct vhost_user_link *l)
 	if (!vhost_user_link_is_on(l))
 		return;
 	assert(l->state == VHOST_USER_LINK_UP);
-	if (now - l->since >= MS_TO_NS(PAUSE_MAX_MS))
+	if (now - l->since >= MS_TO_NS(l->pause_ms))
 		l->pause_ms = 0;
 	l->since = now;
 	l->told.msg[0] = '\0';

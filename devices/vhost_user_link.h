@@ -11,9 +11,9 @@
  * The link knows when, and says what happened; it makes no connection and judges none. Sockets come
  * from a dialer, since the loop may not make them; the owner negotiates with who is there (trying)
  * and says whether he fits. An owner tells of a loss only when the daemon before is known to touch
- * guest memory no more. A daemon that comes and goes at once costs ever longer pauses, too: a
- * connection that lasted for 5 seconds makes them short again. A reason to fail is told once,
- * until another comes; that nobody listens is not told, as the loss was.
+ * guest memory no more. A daemon that comes and goes at once costs ever longer pauses, too: only
+ * a connection that lasted longer than the pause before it makes them short again. A reason to fail
+ * is told once, until another comes; that nobody listens is not told, as the loss was.
  *
  * Under the device lock, in the loop.
  */

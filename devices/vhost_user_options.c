@@ -22,6 +22,9 @@ enum { VIRTIO_ID_LAST = 63 };
 #define SHMEM_MAX_DEFAULT GIB(64)
 
 static const char *const transports[] = { "pci", "mmio", NULL };
+static const char *const on_lost_words[] = {
+	[VHOST_USER_WAIT] = "wait", [VHOST_USER_RESET] = "reset", [VHOST_USER_EXIT] = "exit", NULL,
+};
 
 #define FIELD(f) offsetof(struct vhost_user_options, f)
 #define NUMBER(k, f, lo, hi, text) \
@@ -37,6 +40,9 @@ const struct keyval vhost_user_keys[] = {
 	{ .key = "reconnect", .type = KEYVAL_BOOL, .offset = FIELD(reconnect),
 	  .given = FIELD(reconnect_given),
 	  .help = "connect again when the daemon has ended; on, but with fd" },
+	{ .key = "on-lost", .type = KEYVAL_ENUM, .offset = FIELD(on_lost),
+	  .given = FIELD(on_lost_given), .words = on_lost_words,
+	  .help = "what a device does whose daemon has ended" },
 	STRING("id", id, "name of the device in messages"),
 	STRING("tag", tag, "fs: what a guest mounts it by, at most 36 bytes"),
 	{ .key = "transport", .type = KEYVAL_ENUM, .offset = FIELD(transport),
@@ -179,6 +185,23 @@ static int check_socket(const struct vhost_user_options *o, struct err *e)
 	return 0;
 }
 
+/* After reconnect has its default. */
+static int check_on_lost(const struct vhost_user_options *o, struct err *e)
+{
+	const char *word = o->word ? o->word : o->type->name;
+
+	if (!o->on_lost_given)
+		return 0;
+	if (o->on_lost == VHOST_USER_WAIT && !o->reconnect)
+		return err_set(e, -EINVAL, OPTION " %s: on-lost=wait: no other daemon will come%s", word,
+			       o->fd_given ? " over an inherited socket (fd=); give socket=PATH" :
+			       " with reconnect=off; leave one of the two out");
+	if (o->on_lost == VHOST_USER_EXIT && o->reconnect && o->reconnect_given)
+		return err_set(e, -EINVAL, OPTION " %s: on-lost=exit: nothing is connected again by a"
+			       " machine that ends; leave out reconnect=on", word);
+	return 0;
+}
+
 static int find_quirk(struct vhost_user_options *o, struct err *e)
 {
 	char known[128];
@@ -256,7 +279,9 @@ int vhost_user_options_parse(struct vhost_user_options *o, const char *text, str
 	if (!r)
 		r = check_socket(o, e);
 	if (!r && o->socket && !o->reconnect_given)
-		o->reconnect = true;
+		o->reconnect = !(o->on_lost_given && o->on_lost == VHOST_USER_EXIT);
+	if (!r)
+		r = check_on_lost(o, e);
 	if (!r)
 		r = o->id ? device_id_check(OPTION, o->id, e) : 0;
 	if (!r)

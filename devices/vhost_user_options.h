@@ -19,6 +19,13 @@
 
 enum { VHOST_USER_ID_MAX = DEVICE_ID_MAX, VHOST_USER_TAG_MAX = 36 };
 
+/* What becomes of a device that runs when its daemon ends. */
+enum vhost_user_on_lost {
+	VHOST_USER_WAIT,	/* it stands still until the next daemon goes on with its rings */
+	VHOST_USER_RESET,	/* it asks the driver for a reset */
+	VHOST_USER_EXIT,	/* the machine ends */
+};
+
 enum vhost_user_transport { VHOST_USER_PCI, VHOST_USER_MMIO };
 
 struct vhost_user_options {
@@ -34,10 +41,11 @@ struct vhost_user_options {
 	uint64_t shmem_max;		/* bytes of all shared memory regions together */
 	uint64_t window_idle_max;	/* bytes of host memory their window may cost */
 	int transport;			/* enum vhost_user_transport */
+	int on_lost;			/* enum vhost_user_on_lost, if given */
 	bool shmem_share;		/* what is mapped into them is other daemons' memory, too */
 	bool reconnect;			/* default: on with socket */
 	bool fd_given, queues_given, queue_size_given, config_size_given, virtio_id_given;
-	bool reconnect_given;
+	bool reconnect_given, on_lost_given;
 
 	/* Not parsed: the caller sets these before vhost_user_device_init. */
 	unsigned number;		/* which --vhost-user of the command line, from 0 */

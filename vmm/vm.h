@@ -40,6 +40,7 @@ enum vm_exit_code {
 	VM_EXIT_MEMORY = 3,		/* the host ran out of memory for guest RAM */
 	VM_EXIT_CRASH = 4,		/* triple fault, KVM error */
 	VM_EXIT_SECCOMP = SECCOMP_EXIT_CODE,
+	VM_EXIT_DEVICE_LOST = 6,	/* on-lost=exit: a daemon ended */
 };
 
 struct vm {

@@ -136,6 +136,9 @@ static void grant(struct vm *vm, enum machine_request request, unsigned value)
 	case MACHINE_DEBUG_EXIT:
 		decide(vm, (int)(value << 1 | 1) & 0xff);
 		break;
+	case MACHINE_DEVICE_LOST:
+		decide(vm, VM_EXIT_DEVICE_LOST);
+		break;
 	case MACHINE_RESET:
 		if (vm->options->on_reset == ON_RESET_EXIT)
 			decide(vm, VM_EXIT_OK);

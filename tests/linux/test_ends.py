@@ -28,7 +28,7 @@ def shm_names(pid=None):
 class Stage:
     """A terminal, a daemon and what was there before; check() looks whether it is so again."""
 
-    def __init__(self, t, code, *options, backend="", started=True):
+    def __init__(self, t, code, *options, backend="", keys="", started=True):
         self.t = t
         self.name = f"test-ends-{os.getpid()}"
         self.shm = shm_names()
@@ -36,7 +36,7 @@ class Stage:
         self.before = termios.tcgetattr(self.terminal)
         rng = t.own_backend("rng")
         self.daemon = t.processes[-1]
-        command = tiny_guest.command(t, code, "--vhost-user", f"rng,socket={rng}",
+        command = tiny_guest.command(t, code, "--vhost-user", f"rng,socket={rng}{keys}",
                                      "--mem-backend", f"shm,name=/{self.name}{backend}", *options)
         self.files = {*t.dir.iterdir()}
         self.vmm = t.start("minivmm", command, stdin=self.terminal)
@@ -157,6 +157,14 @@ def after_the_daemon_was_killed(t):
     stage.vmm.expect("device rng0 (socket ")
     stage.vmm.signal(signal.SIGTERM)
     stage.check(143)
+
+
+@test(tags=["ends", "virtio", "reconnect"], **EVERYWHERE)
+def a_daemon_without_which_there_shall_be_no_machine(t):
+    stage = Stage(t, HELLO + SPIN, keys=",on-lost=exit")
+    stage.daemon.kill()
+    stage.vmm.expect("device rng0: so the machine ends (on-lost=exit)")
+    stage.check(6)
 
 
 @test(tags=["ends", "virtio", "reconnect"], cases={"silent": {"busy": False}, "busy": {"busy": True}}, **EVERYWHERE)

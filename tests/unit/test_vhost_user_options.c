@@ -240,6 +240,18 @@ static void words_of_qemu_that_have_no_meaning_here_say_what_to_write(void **sta
 	refused("blk.sock,server=on", "start the daemon");
 }
 
+static void what_is_to_follow_a_daemon_is_one_thing(void **state)
+{
+	(void)state;
+	assert_false(parsed("blk.sock")->on_lost_given);
+	assert_int_equal(parsed("blk.sock,on-lost=reset")->on_lost, VHOST_USER_RESET);
+	assert_false(parsed("blk.sock,on-lost=exit")->reconnect);
+	refused("blk.sock,on-lost=stop", "wait");
+	refused("blk.sock,on-lost=wait,reconnect=off", "no other daemon will come");
+	refused("blk,fd=7,on-lost=wait", "give socket=PATH");
+	refused("blk.sock,on-lost=exit,reconnect=on", "leave out reconnect=on");
+}
+
 static void an_unknown_key_names_the_known_ones(void **state)
 {
 	(void)state;
@@ -312,6 +324,7 @@ int main(void)
 		cmocka_unit_test_teardown(a_key_is_given_once_under_whatever_name, teardown),
 		cmocka_unit_test_teardown(words_of_qemu_that_have_no_meaning_here_say_what_to_write,
 					  teardown),
+		cmocka_unit_test_teardown(what_is_to_follow_a_daemon_is_one_thing, teardown),
 		cmocka_unit_test_teardown(an_unknown_key_names_the_known_ones, teardown),
 		cmocka_unit_test_teardown(a_name_has_letters_that_fit_a_message, teardown),
 		cmocka_unit_test_teardown(a_quirk_of_the_daemon_is_one_that_is_known, teardown),

@@ -21,11 +21,12 @@
 
 enum { WCE = offsetof(struct virtio_blk_config, wce) };
 
-/* A disk that runs, and one that does not yet. */
+/* A disk that runs, with on-lost=reset, and one that does not yet. */
 static struct vhost_user_rig *running(void **state)
 {
 	struct vhost_user_rig *r = vhost_user_rig_running(state);
 
+	r->dev.on_lost = VHOST_USER_RESET;
 	vhost_user_rig_reconnects(r);
 	return r;
 }
@@ -449,7 +450,7 @@ static void pauses_double_up_to_5_seconds(void **state)
 	vhost_user_rig_settle(r);
 	assert_int_equal(vhost_user_rig_pause_over(r), 5000);
 	come_back(r);
-	/* ... and now for 5 seconds. */
+	/* ... and now for longer than the pause before it. */
 	r->dev.link.since -= MS_TO_NS(5000);
 	scripted_daemon_fini(&r->daemon);
 	vhost_user_rig_settle(r);

@@ -1,0 +1,377 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* on-lost: a device that stands still until the next daemon goes on with its rings, and when it
+ * cannot; and a machine that ends. */
+#include <endian.h>
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+#include <linux/virtio_blk.h>
+#include <linux/virtio_pci.h>
+
+#include "base/fd.h"
+#include "base/range.h"
+#include "tests/unit/process.h"
+#include "tests/unit/vhost_user_rig.h"
+
+enum { BUFFER = 4096 };
+
+static struct vhost_user_rig *running(void **state)
+{
+	struct vhost_user_rig *r = vhost_user_rig_running(state);
+
+	vhost_user_rig_reconnects(r);
+	return r;
+}
+
+/* The daemon ends, and the device asks for another one. */
+static void lose(struct vhost_user_rig *r)
+{
+	scripted_daemon_fini(&r->daemon);
+	vhost_user_rig_settle(r);
+	vhost_user_rig_pause_over(r);
+}
+
+static void come_back(struct vhost_user_rig *r)
+{
+	vhost_user_rig_new_daemon(r);
+	vhost_user_rig_answer(r);
+	assert_false(r->dev.lost);
+}
+
+/* The driver has made requests available, and @used of them are done: heads 0, 1, ... */
+static void ring_is_at(struct vhost_user_rig *r, unsigned queue, uint16_t avail, uint16_t used)
+{
+	uint8_t *ram = r->fake.mem.regions[0].host;
+	uint16_t *a = (uint16_t *)(void *)(ram + guest_avail(queue));
+	uint16_t *u = (uint16_t *)(void *)(ram + guest_used(queue));
+
+	for (unsigned i = 0; i < 4; i++) {
+		a[2 + i] = htole16((uint16_t)i);
+		u[2 + 4 * i] = htole16((uint16_t)i);
+	}
+	a[1] = htole16(avail);
+	u[1] = htole16(used);
+}
+
+static void overtaken(struct vhost_user_rig *r, unsigned queue)
+{
+	uint16_t *u = (uint16_t *)(void *)(r->fake.mem.regions[0].host + guest_used(queue));
+
+	u[2] = htole16(3);
+}
+
+/* What the guest sees: a stall */
+
+static void the_next_daemon_goes_on_where_the_last_one_was(void **state)
+{
+	struct vhost_user_rig *r = running(state);
+	uint64_t acked = r->daemon.acked;
+
+	vhost_user_rig_interrupts(r, 0);
+	fd_drain(r->daemon.rings[0].kick);
+	ring_is_at(r, 0, 7, 6);
+	ring_is_at(r, 1, 300, 300);
+	lose(r);
+	assert_false(vhost_user_rig_needs_reset(r));
+	assert_int_equal(vhost_user_rig_interrupts(r, 0), 0);
+
+	come_back(r);
+	assert_int_equal(r->dev.run, VHOST_USER_RUNNING);
+	assert_true(r->daemon.acked == acked);
+	assert_int_equal(r->daemon.n_regions, 1);
+	assert_true(r->daemon.rings[0].started && r->daemon.rings[1].enabled);
+	assert_int_equal(r->daemon.rings[0].base, 6);
+	assert_int_equal(r->daemon.rings[1].base, 300);
+	/* The kick may be lost with the dead daemon, and so may the interrupt. */
+	assert_int_equal(fd_drain(r->daemon.rings[0].kick), 1);
+	assert_int_equal(vhost_user_rig_interrupts(r, 1), 1);
+	assert_int_equal(vhost_user_rig_interrupts(r, 2), 1);
+	assert_false(vhost_user_rig_needs_reset(r));
+	assert_int_equal(vhost_user_rig_interrupts(r, 0), 0);
+}
+
+static void kicks_of_the_time_between_are_not_lost(void **state)
+{
+	struct vhost_user_rig *r = running(state);
+
+	fd_drain(r->daemon.rings[1].kick);
+	lose(r);
+	guest_doorbell(&r->guest, 1);
+	guest_doorbell(&r->guest, 1);
+	vhost_user_rig_settle(r);
+	come_back(r);
+	assert_int_equal(fd_drain(r->daemon.rings[1].kick), 3);
+}
+
+static void daemons_may_go_again_and_again_even_while_they_start(void **state)
+{
+	struct vhost_user_rig *r = running(state);
+
+	for (unsigned i = 0; i < 6; i++) {
+		lose(r);
+		vhost_user_rig_new_daemon(r);
+		r->daemon.fault = i % 2 ? FAULT_CLOSE : FAULT_NONE;
+		r->daemon.fault_on = i % 4 == 1 ? VU_SET_VRING_ENABLE : VU_SET_MEM_TABLE;
+		vhost_user_rig_answer(r);
+		assert_false(vhost_user_rig_needs_reset(r));
+	}
+	lose(r);
+	come_back(r);
+	assert_int_equal(r->dev.run, VHOST_USER_RUNNING);
+}
+
+static void one_that_does_not_fit_is_turned_away_and_the_device_still_waits(void **state)
+{
+	struct vhost_user_rig *r = running(state);
+
+	lose(r);
+	vhost_user_rig_new_daemon(r);
+	r->daemon.queues = 1;
+	vhost_user_rig_answer(r);
+	assert_true(r->dev.lost && strstr(r->dev.link.told.msg, "serves 1 queues"));
+	assert_false(vhost_user_rig_needs_reset(r));
+	come_back(r);
+	assert_int_equal(r->dev.run, VHOST_USER_RUNNING);
+}
+
+static void a_hung_daemon_is_waited_for_until_it_is_dead(void **state)
+{
+	struct vhost_user_rig *r = vhost_user_rig_plugged(state);
+
+	vhost_user_rig_reconnects(r);
+	r->daemon.fault = FAULT_SILENT;
+	r->daemon.fault_on = VU_SET_VRING_ENABLE;
+	vhost_user_rig_driver_ok(r, 2);
+	vhost_user_rig_settle(r);
+	vhost_user_rig_deadline(r);
+	assert_int_equal(r->dev.run, VHOST_USER_LOST);
+	assert_false(r->dev.daemon_dead || vhost_user_rig_needs_reset(r));
+	assert_int_equal(r->dev.link.state, VHOST_USER_LINK_UP);
+	lose(r);
+	r->daemon.silent = false;
+	come_back(r);
+	assert_int_equal(r->dev.run, VHOST_USER_RUNNING);
+}
+
+/* The driver meanwhile */
+
+static void a_driver_may_reset_it_while_it_waits(void **state)
+{
+	struct vhost_user_rig *r = running(state);
+
+	ring_is_at(r, 0, 9, 8);
+	lose(r);
+	guest_set_status(&r->guest, 0);
+	vhost_user_rig_settle(r);
+	assert_int_equal(guest_status(&r->guest), 0);
+	come_back(r);
+	assert_int_equal(r->dev.run, VHOST_USER_IDLE);
+	vhost_user_rig_run(r, 2);
+	assert_int_equal(r->daemon.rings[0].base, 0);
+}
+
+static void a_machine_may_be_reset_while_it_waits(void **state)
+{
+	struct vhost_user_rig *r = running(state);
+
+	lose(r);
+	vhost_user_rig_reset(r);
+	vhost_user_rig_settle(r);
+	assert_int_equal(r->resets_done, 1);
+	come_back(r);
+	assert_int_equal(r->dev.run, VHOST_USER_IDLE);
+}
+
+/* When it cannot go on */
+
+static void requests_out_of_turn_without_a_buffer_need_a_reset(void **state)
+{
+	struct vhost_user_rig *r = running(state);
+
+	ring_is_at(r, 1, 3, 2);
+	overtaken(r, 1);
+	lose(r);
+	assert_false(vhost_user_rig_needs_reset(r));
+	come_back(r);
+	assert_true(vhost_user_rig_needs_reset(r));
+	assert_int_equal(scripted_daemon_count(&r->daemon, VU_SET_VRING_KICK), 0);
+	guest_set_status(&r->guest, 0);
+	vhost_user_rig_settle(r);
+	assert_int_equal(guest_status(&r->guest), 0);
+	vhost_user_rig_run(r, 2);
+}
+
+static void packed_rings_need_a_reset(void **state)
+{
+	struct vhost_user_rig *r = *state;
+
+	r->daemon.features |= BIT64(VIRTIO_F_RING_PACKED);
+	running(state);
+	lose(r);
+	come_back(r);
+	assert_true(vhost_user_rig_needs_reset(r));
+}
+
+static void with_nobody_who_connects_it_needs_a_reset(void **state)
+{
+	struct vhost_user_rig *r = running(state);
+
+	scripted_daemon_fini(&r->daemon);
+	vhost_user_rig_settle(r);
+	assert_false(vhost_user_rig_needs_reset(r));
+	r->refusal = -EPIPE;
+	vhost_user_rig_pause_over(r);
+	assert_true(vhost_user_rig_needs_reset(r));
+}
+
+/* The in-flight buffer */
+
+static int give_a_buffer(struct vhost_user_rig *r)
+{
+	int fd = memfd_create("inflight", MFD_CLOEXEC);
+
+	assert_int_equal(ftruncate(fd, BUFFER), 0);
+	r->daemon.protocol |= BIT64(VU_PF_INFLIGHT_SHMFD);
+	r->daemon.inflight = (struct vu_inflight){ .mmap_size = BUFFER, .num_queues = 2,
+						   .queue_size = 4 };
+	r->daemon.inflight_fd = fd;
+	return fd;
+}
+
+static void with_a_buffer_it_goes_on_however_requests_were_done(void **state)
+{
+	struct vhost_user_rig *r = *state;
+	autoclose int fd = give_a_buffer(r);
+	unsigned long long inode;
+
+	running(state);
+	inode = r->daemon.inflight_inode;
+	assert_true(inode);
+	ring_is_at(r, 0, 3, 2);
+	overtaken(r, 0);
+	for (unsigned i = 0; i < 3; i++) {
+		lose(r);
+		come_back(r);
+		assert_int_equal(r->dev.run, VHOST_USER_RUNNING);
+		assert_int_equal(scripted_daemon_count(&r->daemon, VU_GET_INFLIGHT_FD), 0);
+		assert_true(r->daemon.inflight_inode == inode);
+		assert_int_equal(r->daemon.rings[0].base, 2);
+	}
+	/* It ends with this life of the device. */
+	guest_set_status(&r->guest, 0);
+	vhost_user_rig_settle(r);
+	assert_int_equal(r->dev.inflight.fd, -1);
+}
+
+static void a_daemon_without_the_feature_does_not_follow_one_with_a_buffer(void **state)
+{
+	struct vhost_user_rig *r = *state;
+	autoclose int fd = give_a_buffer(r);
+
+	running(state);
+	lose(r);
+	vhost_user_rig_new_daemon(r);
+	r->daemon.protocol &= ~BIT64(VU_PF_INFLIGHT_SHMFD);
+	vhost_user_rig_answer(r);
+	assert_true(r->dev.lost && strstr(r->dev.link.told.msg, "has no INFLIGHT_SHMFD"));
+	/* A device that is reset has nothing to be followed. */
+	guest_set_status(&r->guest, 0);
+	vhost_user_rig_settle(r);
+	come_back(r);
+	vhost_user_rig_run(r, 2);
+}
+
+/* The other choices */
+
+static struct vhost_user_rig *plugged_with(void **state, const char *text)
+{
+	struct vhost_user_rig *r = *state;
+
+	vhost_user_rig_plug(r, text);
+	return r;
+}
+
+static void on_lost_exit_ends_the_machine_and_says_why(void **state)
+{
+	struct vhost_user_rig *r = plugged_with(state, "/run/blk,on-lost=exit");
+
+	assert_false(r->options.reconnect);
+	scripted_daemon_fini(&r->daemon);
+	vhost_user_rig_settle(r);
+	assert_int_equal(r->fake.request_count, 1);
+	assert_int_equal(r->fake.requests[0].request, MACHINE_DEVICE_LOST);
+}
+
+static void what_is_not_said_follows_from_what_the_device_is(void **state)
+{
+	static const struct {
+		const char *text;
+		enum vhost_user_on_lost is;
+	} cases[] = {
+		{ "/run/blk", VHOST_USER_WAIT }, { "/run/blk,on-lost=reset", VHOST_USER_RESET },
+		{ "/run/blk,reconnect=off", VHOST_USER_RESET }, { "blk,fd=9", VHOST_USER_RESET },
+		{ "/run/blk,on-lost=wait", VHOST_USER_WAIT },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		assert_int_equal(plugged_with(state, cases[i].text)->dev.on_lost, cases[i].is);
+		vhost_user_rig_teardown(state);
+		vhost_user_rig_setup(state);
+	}
+}
+
+static void has_a_region(struct vhost_user_rig *r)
+{
+	r->daemon.protocol |= BIT64(VU_PF_SHMEM);
+	r->daemon.shmem.nregions = 1;
+	r->daemon.shmem.sizes[0] = MIB(4);
+}
+
+static void a_device_with_regions_cannot_wait(void **state)
+{
+	struct vhost_user_rig *r = *state;
+
+	has_a_region(r);
+	plugged_with(state, "pmem,socket=/run/x");
+	assert_int_equal(r->dev.on_lost, VHOST_USER_RESET);
+	vhost_user_rig_teardown(state);
+	vhost_user_rig_setup(state);
+	r = *state;
+	has_a_region(r);
+	vhost_user_rig_connect(r, "pmem,socket=/run/x,on-lost=wait", 1);
+	assert_int_equal(vhost_user_device_realize(&r->dev, &r->e), -EINVAL);
+	assert_non_null(strstr(r->e.msg, "on-lost=wait: its daemon has shared memory regions"));
+}
+
+#define CASE(name) \
+	cmocka_unit_test_setup_teardown(name, vhost_user_rig_setup, vhost_user_rig_teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		CASE(the_next_daemon_goes_on_where_the_last_one_was),
+		CASE(kicks_of_the_time_between_are_not_lost),
+		CASE(daemons_may_go_again_and_again_even_while_they_start),
+		CASE(one_that_does_not_fit_is_turned_away_and_the_device_still_waits),
+		CASE(a_hung_daemon_is_waited_for_until_it_is_dead),
+		CASE(a_driver_may_reset_it_while_it_waits),
+		CASE(a_machine_may_be_reset_while_it_waits),
+		CASE(requests_out_of_turn_without_a_buffer_need_a_reset),
+		CASE(packed_rings_need_a_reset),
+		CASE(with_nobody_who_connects_it_needs_a_reset),
+		CASE(with_a_buffer_it_goes_on_however_requests_were_done),
+		CASE(a_daemon_without_the_feature_does_not_follow_one_with_a_buffer),
+		CASE(on_lost_exit_ends_the_machine_and_says_why),
+		CASE(what_is_not_said_follows_from_what_the_device_is),
+		CASE(a_device_with_regions_cannot_wait),
+	};
+
+	return cmocka_run_group_tests_name("vhost_user_wait", tests, NULL, NULL);
+}
