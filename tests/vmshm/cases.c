@@ -308,15 +308,14 @@ static uint64_t now_ms(void)
 	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
 }
 
-/* Everything a program may do, in an order that nobody chose; much of it fails. Ends by itself,
- * whatever the others do. */
-static void stress_user(unsigned seed)
+/* Everything a program may do, in an order that nobody chose; much of it fails. Until it is @over. */
+static void stress_user(unsigned seed, const volatile bool *over)
 {
 	static const char *const names[] = { "/rw", "/ro", "/small", "/absent" };
 	struct vmshm_ioc_info info = { 0 };
 	uint32_t word = 0;
 
-	for (uint64_t end = now_ms() + 5000; now_ms() < end;) {
+	while (!*over) {
 		int fd = driver_open(O_RDWR | O_NONBLOCK);
 		char *at = MAP_FAILED;
 
@@ -358,26 +357,30 @@ static void stress_user(unsigned seed)
 
 static void stress(void)
 {
-	enum { USERS = 4 };
+	enum { USERS = 4, ROUNDS = 10 };
+	volatile bool *over = mmap(NULL, sizeof(*over), PROT_READ | PROT_WRITE,
+				   MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	uint64_t end = now_ms() + 5000;
 	pid_t users[USERS];
-	unsigned rounds = 0;
+
+	CHECK(over != MAP_FAILED);
 
 	for (int i = 0; i < USERS; i++) {
 		users[i] = fork();
 		CHECK(users[i] >= 0);
 		if (!users[i]) {
-			stress_user((unsigned)i + 1);
+			stress_user((unsigned)i + 1, over);
 			_exit(0);
 		}
 	}
-	for (uint64_t end = now_ms() + 5000; now_ms() < end; rounds++) {
+	for (unsigned rounds = 0; rounds < ROUNDS || now_ms() < end; rounds++) {
 		CHECK(!driver_bind(false));
 		CHECK(!driver_bind(true));
 		poll(NULL, 0, 5);
 	}
+	*over = true;
 	for (int i = 0; i < USERS; i++)
 		CHECK(!driver_wait(users[i]));
-	CHECK(rounds > 10);
 	unload();
 }
 
