@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "tools/check.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "base/fd.h"
+#include "base/range.h"
+
+const struct check_rule *const check_rules[] = {
+	check_answer_rules, check_ring_rules, check_stop_rules, check_memory_rules,
+	check_state_rules, check_blk_rules, check_device_rules, check_hostile_rules,
+	check_table_rules, NULL,
+};
+
+/* What every rule's connection goes through; the first one that failed ends the way for all. */
+struct way {
+	bool failed;
+	enum check_from at;		/* the level that was not reached */
+	char why[sizeof(((struct err *)0)->msg)];
+};
+
+static int climb(struct check *c, enum check_from to)
+{
+	unsigned count = c->device ? c->device->queues : 1;
+
+	switch (to) {
+	case CHECK_FROM_CONNECTED:
+		return 0;
+	case CHECK_FROM_NEGOTIATED:
+		return check_negotiate(c, check_known_features(c), 0);
+	case CHECK_FROM_MEMORY:
+		return check_give_memory(c);
+	case CHECK_FROM_STARTED:
+		return check_start(c, count, 0);
+	case CHECK_FROM_RUNNING:
+		return check_enable(c, true);
+	}
+	return 0;
+}
+
+/* Brings the connection to the rule's level; false: c->e says what is in the way. */
+static bool prepare(struct check *c, struct way *w, const struct check_rule *rule)
+{
+	for (unsigned level = 0; level <= rule->from; level++) {
+		if (!w->failed && climb(c, level)) {
+			*w = (struct way){ .failed = true, .at = level };
+			memcpy(w->why, c->e.msg, sizeof(w->why));
+		}
+		if (w->failed && level >= w->at) {
+			memcpy(c->e.msg, w->why, sizeof(w->why));
+			return false;
+		}
+	}
+	return true;
+}
+
+/* Whether the rule says nothing of this daemon, known before anything is done. */
+static bool is_void(struct check *c, const struct check_rule *rule)
+{
+	const char *type = c->options->type;
+
+	if (rule->device && (!type || strcmp(rule->device, type)))
+		return check_skip(c, "it is about devices of type %s", rule->device);
+	if (rule->requests && !c->device)
+		return check_skip(c, "no type is given, so nobody knows what to ask of a queue");
+	if ((rule->gate || rule->protocol) && !(c->features & BIT64(VU_F_PROTOCOL_FEATURES)))
+		return check_skip(c, "feature bit %d is not offered", VU_F_PROTOCOL_FEATURES);
+	return false;
+}
+
+static bool lacks_protocol(struct check *c, const struct check_rule *rule)
+{
+	if (rule->protocol && !c->protocol &&
+	    vu_client_get(&c->client, VU_GET_PROTOCOL_FEATURES, &c->protocol, &c->e))
+		return true;
+	for (unsigned i = 0; i < VU_PF_END; i++)
+		if (rule->protocol & ~c->protocol & BIT64(i))
+			return check_skip(c, "protocol feature %s is not offered", vu_features[i].name);
+	return false;
+}
+
+static enum check_verdict judge(struct check *c, struct way *w, const struct check_rule *rule)
+{
+	int r;
+
+	c->e.msg[0] = '\0';
+	c->ring = &c->rings[c->device ? c->device->queue : 0];
+	if (is_void(c, rule))
+		return CHECK_SKIP;
+	if (!prepare(c, w, rule))
+		return CHECK_BLOCKED;
+	if (lacks_protocol(c, rule))
+		return CHECK_SKIP;
+	r = rule->run(c);
+	if (r == -EPROTO && !rule->form)
+		return CHECK_BLOCKED;
+	return r < 0 ? CHECK_FAIL : r ? CHECK_SKIP : CHECK_PASS;
+}
+
+/* One rule; false: the daemon is gone. */
+static bool try_rule(struct check *c, struct way *w, const struct check_rule *rule,
+		     struct check_report *report)
+{
+	enum check_verdict verdict = judge(c, w, rule);
+	char why[sizeof(c->e.msg)];
+	bool alive;
+
+	memcpy(why, c->e.msg, sizeof(why));
+	for (unsigned i = 0; i < CHECK_RINGS; i++)
+		driver_ring_fini(&c->rings[i]);
+	alive = !check_reconnect(c);
+	if (!alive && verdict != CHECK_FAIL) {
+		verdict = CHECK_FAIL;
+		err_prefix(&c->e, -ECONNRESET, "after it no other connection is served: ");
+		memcpy(why, c->e.msg, sizeof(why));
+	}
+	check_report_rule(report, rule, verdict, verdict == CHECK_PASS ? "" : why);
+	return alive;
+}
+
+static int init_ram(struct check *c, struct err *e)
+{
+	struct mem_options o = MEM_OPTIONS_DEFAULT;
+
+	o.thp = MEM_THP_OFF;
+	return guest_mem_init(&c->ram, &o, -1, CHECK_RAM_SIZE, e);
+}
+
+int check_run(const struct check_options *o, struct check_report *report, struct err *e)
+{
+	struct check c = { .options = o, .device = o->type ? check_device_named(o->type) : NULL };
+	struct way w = { .failed = false };
+	bool alive;
+	int r = init_ram(&c, e);
+
+	if (r)
+		return r;
+	for (unsigned i = 0; i < CHECK_RINGS; i++)
+		c.rings[i] = (struct driver_ring){ .kick = -1, .call = -1, .err = -1 };
+	r = vu_client_connect(&c.client, o->socket, (unsigned)o->timeout * 1000, e);
+	if (r) {
+		guest_mem_fini(&c.ram);
+		return r;
+	}
+	/* The first rule is about the answer to GET_FEATURES, which the others have had. */
+	alive = true;
+	for (unsigned i = 0; check_rules[i]; i++) {
+		for (const struct check_rule *rule = check_rules[i]; rule->id; rule++) {
+			if (alive)
+				alive = try_rule(&c, &w, rule, report);
+			else
+				check_report_rule(report, rule, CHECK_BLOCKED, "the daemon is gone");
+		}
+	}
+	vu_client_close(&c.client);
+	guest_mem_fini(&c.ram);
+	return 0;
+}
