@@ -66,6 +66,10 @@ static void wrong_command_lines_get_one_sentence_and_2(void **state)
 		{ { "pmem", "--file=a", "--file=b" }, "twice" },
 		{ { "pmem", "--file=disk,cache=writeback", "--fd=7" }, "not a key" },
 		{ { "pmem", "--blk-file=disk" }, "no option of minivmm-backend pmem" },
+		{ { "vsock", "--socket-path=s" }, "--uds-path" },
+		{ { "vsock", "--uds-path=" }, "not empty" },
+		{ { "vsock", "--uds-path=v", "--guest-cid=2" }, "--guest-cid" },
+		{ { "rng", "--uds-path=v" }, "no option of minivmm-backend rng" },
 	};
 	struct daemon *f = *state;
 
@@ -82,6 +86,8 @@ static void what_cannot_be_set_up_gets_one_sentence_and_1(void **state)
 
 	assert_int_equal(RUN(f, "blk", "--file=missing", "--socket-path=s"), 1);
 	daemon_assert_sentence(f, "missing");
+	assert_int_equal(RUN(f, "vsock", "--uds-path=no/where", "--socket-path=s"), 1);
+	daemon_assert_sentence(f, "--uds-path no/where");
 	assert_int_equal(RUN(f, "rng", "--source=missing", "--socket-path=s"), 1);
 	daemon_assert_sentence(f, "missing");
 	assert_int_equal(RUN(f, "rng", "--socket-path=no/where"), 1);
@@ -112,6 +118,8 @@ static void capabilities_are_the_specification_s_words(void **state)
 	assert_int_equal(RUN(f, "pmem", "--print-capabilities"), 0);
 	assert_string_equal(f->program.out_text, "{\n  \"type\": \"pmem\",\n  \"features\": [\n"
 					 "    \"read-only\"\n  ]\n}\n");
+	assert_int_equal(RUN(f, "vsock", "--print-capabilities"), 0);
+	assert_string_equal(f->program.out_text, "{\n  \"type\": \"vsock\"\n}\n");
 	assert_string_equal(f->program.err_text, "");
 }
 

@@ -23,11 +23,14 @@ struct device_type {
 	void (*close)(void *dev);
 	/* SIGHUP: looks at what it serves again; true when the config changed. May be NULL. */
 	bool (*reload)(void *dev);
+	/* The directory, an fd that stays the device's, of a socket that close() removes; -1: none.
+	 * May be NULL. */
+	int (*socket_dir)(const void *dev);
 	/* System calls it makes while serving, beside those of every device (sandbox.c). */
 	const struct seccomp_rule *rules;
 	size_t n_rules;
 };
 
-extern const struct device_type blk_device, pmem_device, rng_device;
+extern const struct device_type blk_device, pmem_device, rng_device, vsock_device;
 
 #endif

@@ -28,6 +28,7 @@ static const struct device_type *const types[OPTION_TYPES] = {
 	[OPTION_BLK] = &blk_device,
 	[OPTION_PMEM] = &pmem_device,
 	[OPTION_RNG] = &rng_device,
+	[OPTION_VSOCK] = &vsock_device,
 };
 
 struct program {
@@ -136,6 +137,18 @@ static int open_socket(struct program *p, const struct options *o, struct err *e
 			 backend_connect(&p->backend, &sock, e);
 }
 
+static int enter_sandbox(struct program *p, enum seccomp_mode mode, struct err *e)
+{
+	int own = p->type->socket_dir ? p->type->socket_dir(p->dev) : -1, dirs[2];
+	size_t n = 0;
+
+	if (p->listener.dir >= 0)
+		dirs[n++] = p->listener.dir;
+	if (own >= 0)
+		dirs[n++] = own;
+	return sandbox_enter(p->type, dirs, n, mode, e);
+}
+
 static int set_up(struct program *p, const struct options *o, struct err *e)
 {
 	struct backend_device dev;
@@ -156,7 +169,7 @@ static int set_up(struct program *p, const struct options *o, struct err *e)
 		return r;
 	if (!HAVE_SECCOMP && !o->seccomp_given)
 		log_warn("built without libseccomp: no system call filter");
-	return sandbox_enter(p->type, p->listener.dir, (enum seccomp_mode)o->seccomp, e);
+	return enter_sandbox(p, (enum seccomp_mode)o->seccomp, e);
 }
 
 static void tear_down(struct program *p)

@@ -22,6 +22,7 @@ static const struct {
 	[OPTION_BLK] = { "blk", "a disk: a raw file or a block device" },
 	[OPTION_PMEM] = { "pmem", "persistent memory: a raw file, mapped into the guest" },
 	[OPTION_RNG] = { "rng", "an entropy source" },
+	[OPTION_VSOCK] = { "vsock", "connections to the host, whose Unix sockets they are there" },
 };
 static_assert(ARRAY_SIZE(types) == OPTION_TYPES, "every type has its words");
 
@@ -63,6 +64,7 @@ static const struct keyval *const file_tables[OPTION_TYPES] = {
 enum option_id {
 	OPT_SOCKET_PATH, OPT_FD, OPT_PRINT_CAPABILITIES, OPT_SECCOMP, OPT_LOG_LEVEL, OPT_HELP,
 	OPT_VERSION, OPT_FILE, OPT_BLK_FILE, OPT_READ_ONLY, OPT_QUEUES, OPT_SOURCE,
+	OPT_UDS_PATH, OPT_GUEST_CID,
 	OPT_IDS
 };
 
@@ -84,6 +86,8 @@ static const struct option_row {
 	[OPT_READ_ONLY] = { "read-only", NULL, 1 << OPTION_BLK, "the guest cannot write" },
 	[OPT_QUEUES] = { "queues", "N", 1 << OPTION_BLK, "most virtqueues the guest may use (1)" },
 	[OPT_SOURCE] = { "source", "PATH", 1 << OPTION_RNG, "where the bytes come from (/dev/urandom)" },
+	[OPT_UDS_PATH] = { "uds-path", "PATH", 1 << OPTION_VSOCK, "the host connects here; the guest's port P is PATH_P" },
+	[OPT_GUEST_CID] = { "guest-cid", "N", 1 << OPTION_VSOCK, "the guest's address (3)" },
 };
 static_assert(ARRAY_SIZE(rows) == OPT_IDS, "every option has its row");
 
@@ -141,7 +145,7 @@ static int parse_type(struct options *o, const char *word, struct err *e)
 			return 0;
 		}
 	}
-	return err_set(e, -EINVAL, "\"%s\" is no device type: the first word is blk, pmem or rng, see --help", word);
+	return err_set(e, -EINVAL, "\"%s\" is no device type: the first word is blk, pmem, rng or vsock, see --help", word);
 }
 
 static int take_string(const char **field, const char *name, const char *value, struct err *e)
@@ -218,6 +222,10 @@ static int take_option(struct options *o, enum option_id id, const char *value, 
 		return uint_parse("--queues", value, 1, BLK_QUEUES_MAX, &o->queues, e);
 	case OPT_SOURCE:
 		return take_string(&o->source, "source", value, e);
+	case OPT_UDS_PATH:
+		return take_string(&o->uds_path, "uds-path", value, e);
+	case OPT_GUEST_CID:
+		return uint_parse("--guest-cid", value, 3, UINT32_MAX - 1, &o->guest_cid, e);
 	case OPT_IDS:
 		break;
 	}
@@ -280,13 +288,15 @@ static int check(const struct options *o, struct err *e)
 	if (o->help || o->version)
 		return 0;
 	if (o->type < 0)
-		return err_set(e, -EINVAL, "the first word must be a device type, blk, pmem or rng; --help explains");
+		return err_set(e, -EINVAL, "the first word must be a device type, blk, pmem, rng or vsock; --help explains");
 	if (o->print_capabilities)
 		return 0;
 	if (o->socket_path && o->fd >= 0)
 		return err_set(e, -EINVAL, "--socket-path and --fd exclude each other: give one");
 	if (!o->socket_path && o->fd < 0)
 		return err_set(e, -EINVAL, "no socket: give --socket-path PATH or --fd FDNUM");
+	if (o->type == OPTION_VSOCK && !o->uds_path)
+		return err_set(e, -EINVAL, "vsock needs --uds-path PATH: the socket that programs of the host connect to");
 	return file_tables[o->type] ? check_file(o, e) : 0;
 }
 
@@ -300,6 +310,7 @@ int options_parse(struct options *o, int argc, char **argv, struct err *e)
 		.seccomp = HAVE_SECCOMP ? SECCOMP_KILL : SECCOMP_OFF,
 		.log_level = LOG_WARN,
 		.queues = 1,
+		.guest_cid = 3,
 		.blk = { .block_size = 512, .seg_max = 126, .size_max = MIB(1), .discard = true },
 	};
 	if (argc > 1 && argv[1][0] != '-') {

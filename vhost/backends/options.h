@@ -12,7 +12,7 @@
 
 #include "base/err.h"
 
-enum option_type { OPTION_BLK, OPTION_PMEM, OPTION_RNG, OPTION_TYPES };
+enum option_type { OPTION_BLK, OPTION_PMEM, OPTION_RNG, OPTION_VSOCK, OPTION_TYPES };
 
 enum { BLK_QUEUES_MAX = 64 };
 
@@ -45,6 +45,8 @@ struct options {
 	uint64_t queues;		/* blk */
 	struct blk_options blk;		/* blk, pmem */
 	const char *source;		/* rng; borrowed */
+	uint64_t guest_cid;		/* vsock */
+	const char *uds_path;		/* vsock; borrowed */
 };
 
 /* 0, or -EINVAL with @e: a usage error. Call options_fini in either case. */

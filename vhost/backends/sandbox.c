@@ -50,24 +50,12 @@ static const struct seccomp_rule common_rules[] = {
 
 enum { RULES_MAX = 64 };
 
-static int filter(const struct device_type *type, int socket_dir, enum seccomp_mode mode,
-		  struct err *e)
+static int filter(const char *kind, const struct seccomp_rule *rules, size_t n,
+		  enum seccomp_mode mode, struct err *e)
 {
-	struct seccomp_rule rules[RULES_MAX];
 	struct seccomp_filter *f;
-	size_t n = ARRAY_SIZE(common_rules);
-	int r;
+	int r = seccomp_filter_new(kind, rules, n, mode, &f, e);
 
-	assert(n + type->n_rules + 2 <= RULES_MAX);
-	memcpy(rules, common_rules, sizeof(common_rules));
-	if (type->n_rules)
-		memcpy(rules + n, type->rules, type->n_rules * sizeof(rules[0]));
-	n += type->n_rules;
-	if (socket_dir >= 0) {
-		rules[n++] = (struct seccomp_rule){ SYS_newfstatat, 0, (uint32_t)socket_dir };
-		rules[n++] = (struct seccomp_rule){ SYS_unlinkat, 0, (uint32_t)socket_dir };
-	}
-	r = seccomp_filter_new(type->name, rules, n, mode, &f, e);
 	if (!r)
 		r = seccomp_filter_install(f, e);
 	seccomp_filter_free(f);
@@ -94,32 +82,61 @@ static int drop_capabilities(struct err *e)
  * cannot say that: it sees the directory's fd, not the name. Old kernels lack Landlock; the
  * filter is there all the same.
  */
-static void restrict_paths(int socket_dir)
+static void restrict_paths(const int *dirs, size_t n_dirs)
 {
 	/* Version 1's rights, all of them. */
 	const uint64_t rights = (LANDLOCK_ACCESS_FS_MAKE_SYM << 1) - 1;
 	struct landlock_ruleset_attr all = { .handled_access_fs = rights };
-	struct landlock_path_beneath_attr own = { .allowed_access = LANDLOCK_ACCESS_FS_REMOVE_FILE,
-						  .parent_fd = socket_dir };
 	autoclose int set = (int)syscall(SYS_landlock_create_ruleset, &all, sizeof(all), 0);
+	bool failed = set < 0;
 
-	if (set < 0 ||
-	    (socket_dir >= 0 &&
-	     syscall(SYS_landlock_add_rule, set, LANDLOCK_RULE_PATH_BENEATH, &own, 0) < 0) ||
-	    syscall(SYS_landlock_restrict_self, set, 0) < 0)
+	for (size_t i = 0; i < n_dirs && !failed; i++) {
+		struct landlock_path_beneath_attr own = {
+			.allowed_access = LANDLOCK_ACCESS_FS_REMOVE_FILE, .parent_fd = dirs[i]
+		};
+
+		failed = syscall(SYS_landlock_add_rule, set, LANDLOCK_RULE_PATH_BENEATH, &own,
+				 0) < 0;
+	}
+	if (failed || syscall(SYS_landlock_restrict_self, set, 0) < 0)
 		log_info("this kernel has no Landlock: paths are closed by the system call filter alone (%s)", strerror(errno));
 }
 
-int sandbox_enter(const struct device_type *type, int socket_dir, enum seccomp_mode mode,
-		  struct err *e)
+static int confine(const char *kind, const int *dirs, size_t n_dirs,
+		   const struct seccomp_rule *rules, size_t n_rules, enum seccomp_mode mode,
+		   struct err *e)
 {
 	int r;
 
-	if (chdir("/") < 0)
-		return err_sys(e, "sandbox: chdir");
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
 		return err_sys(e, "sandbox: no_new_privs");
-	restrict_paths(socket_dir);
+	restrict_paths(dirs, n_dirs);
 	r = drop_capabilities(e);
-	return r ? r : filter(type, socket_dir, mode, e);
+	return r ? r : filter(kind, rules, n_rules, mode, e);
+}
+
+int sandbox_enter_helper(const char *kind, const struct seccomp_rule *rules, size_t n_rules,
+			 enum seccomp_mode mode, struct err *e)
+{
+	return confine(kind, NULL, 0, rules, n_rules, mode, e);
+}
+
+int sandbox_enter(const struct device_type *type, const int *dirs, size_t n_dirs,
+		  enum seccomp_mode mode, struct err *e)
+{
+	struct seccomp_rule rules[RULES_MAX];
+	size_t n = ARRAY_SIZE(common_rules);
+
+	assert(n + type->n_rules + 2 * n_dirs <= RULES_MAX);
+	memcpy(rules, common_rules, sizeof(common_rules));
+	if (type->n_rules)
+		memcpy(rules + n, type->rules, type->n_rules * sizeof(rules[0]));
+	n += type->n_rules;
+	for (size_t i = 0; i < n_dirs; i++) {
+		rules[n++] = (struct seccomp_rule){ SYS_newfstatat, 0, (uint32_t)dirs[i] };
+		rules[n++] = (struct seccomp_rule){ SYS_unlinkat, 0, (uint32_t)dirs[i] };
+	}
+	if (chdir("/") < 0)
+		return err_sys(e, "sandbox: chdir");
+	return confine(type->name, dirs, n_dirs, rules, n, mode, e);
 }
