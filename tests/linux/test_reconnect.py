@@ -7,39 +7,12 @@ import time
 import guest
 from guest import FAILED, LINE, UP
 from harness import test
+from session import TRANSPORTS, Session
 
 KERNEL = "tiny-acpi"
 NEEDS = guest.needs_of(KERNEL)
 TAGS = ["boot", "reconnect"]
-TRANSPORTS = {"pci": {"transport": "pci"}, "mmio": {"transport": "mmio"}}
 BACK = "is connected again after"
-
-
-class Session:
-    """A guest with a shell on its console; its root is another daemon's, which stays."""
-
-    def __init__(self, t, option, **arguments):
-        self.vm = guest.Guest(t, kernel=KERNEL, daemon="own", verbs="verify write=1M sync shell poweroff", **arguments)
-        self.vm.command += ["--vhost-user", option]
-        self.process = self.vm.start(stdin=subprocess.PIPE)
-        self.process.expect("minivmm:~# ", guest.SECONDS)
-        self.count = 0
-
-    def does(self, command, timeout=60):
-        """Until the shell has done it, well; what it wrote."""
-        self.count += 1
-        start = len(self.process.out)
-        # what is typed comes back as an echo, but not as the shell reads it
-        self.process.send(f"{command}; echo code$?.$(({self.count}))\n".encode())
-        end = self.process.expect(f".{self.count}\r\n", timeout, start)
-        got = self.process.text.encode()[start:end].decode(errors="replace")
-        assert f"code0.{self.count}" in got, f"{command} failed"
-        return got
-
-    def ends(self):
-        self.process.send(b"exit\n")
-        ended = self.vm.wait()
-        assert ended.code == 0 and FAILED not in ended.console
 
 
 def rebind(session, driver, name):
