@@ -18,6 +18,7 @@ variants()
 tiny:base:no ACPI, described by an MPTable; the default of minivmm
 tiny-acpi:base acpi:with ACPI, persistent memory and EROFS
 tiny-of:base of:with device trees, no ACPI
+tiny-devices:base acpi devices:tiny-acpi, and the drivers of all that vhost-user daemons are
 tiny-modules:base:tiny, and what its modules are built against
 tiny-debug:base debug:finds faults of modules (KASAN, lockdep); what they are built against
 END
