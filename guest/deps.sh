@@ -31,6 +31,10 @@ deps_of()
 		# follows Rust's releases, for browsers; bookworm's own is years older
 		echo cargo-web gcc libc6-dev
 		;;
+	crates)
+		# what daemons in Rust link
+		echo libcap-ng-dev libseccomp-dev
+		;;
 	test)
 		echo qemu-system-x86 qemu-system-common python3 clang libclang-rt-14-dev groff-base
 		;;
@@ -39,7 +43,7 @@ deps_of()
 		echo qemu-system-x86 python3 busybox-static cpio gzip xz-utils kmod
 		;;
 	*)
-		echo "deps.sh: no purpose '$1' (build, kernel, guest, erofs, disk, rust, test, lab)" >&2
+		echo "deps.sh: no purpose '$1' (build, kernel, guest, erofs, disk, rust, crates, test, lab)" >&2
 		return 1
 		;;
 	esac

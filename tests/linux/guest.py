@@ -19,6 +19,7 @@ KERNELS = {
     "tiny": ("kernel:tiny", "vmlinux", None, []),
     "tiny-bzimage": ("kernel:tiny", "bzImage", None, []),
     "tiny-acpi": ("kernel:tiny-acpi", "vmlinux", None, []),
+    "tiny-devices": ("kernel:tiny-devices", "vmlinux", None, []),
     "tiny-of": ("kernel:tiny-of", "vmlinux", None, ["--machine", "fdt"]),
     "debian-6.1": ("debian:6.1", "bzImage", "initrd.cpio", []),
     "debian-6.12": ("debian:6.12", "bzImage", "initrd.cpio", []),
@@ -128,6 +129,13 @@ def file_of(disk, path):
     return subprocess.run(["/usr/sbin/debugfs", "-R", f"cat {path}", disk], capture_output=True, check=True).stdout
 
 
+def put(disk, source, path):
+    """Adds a file to a disk's file system, from outside."""
+    done = subprocess.run(["/usr/sbin/debugfs", "-w", "-R", f"write {source} {path}", disk], capture_output=True,
+                          check=True)
+    assert b"Allocated inode" in done.stdout, done.stderr.decode()
+
+
 def check_clean(t, disk):
     assert t.run(["/usr/sbin/e2fsck", "-fn", disk]).code == 0, "the guest left a damaged file system"
 
@@ -203,4 +211,4 @@ def resize_shm(size):
 
 
 __all__ = ["Guest", "Process", "boot", "check_booted", "check_clean", "check_disk", "file_of", "make_disk", "memory",
-           "need_shm", "needs_of", "pmem_daemon", "resize_shm", "slots"]
+           "need_shm", "needs_of", "pmem_daemon", "put", "resize_shm", "slots"]
