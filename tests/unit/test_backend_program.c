@@ -178,7 +178,7 @@ static void help_and_manual_name_the_same_options(void **state)
 	for (line = strstr(manual, "\n.TP\n.B"); line; line = strstr(line + 1, "\n.TP\n.B"))
 		entries += !strncmp(strchr(line + 5, ' '), " \\-\\-", 5);
 	assert_int_equal(entries, options);
-	assert_int_equal(keys, 10);
+	assert_int_equal(keys, 11);
 }
 
 static void a_socket_path_is_served_until_sigterm(void **state)
