@@ -118,7 +118,7 @@ static void a_queue_that_stops_has_answered_what_it_began(void **state)
 	assert_int_equal(answered, base);
 }
 
-/* Requests that were dropped with the front end are its next daemon's; none is lost, none doubled. */
+/* Requests that were dropped with the front end are its next daemon's; none is lost or doubled. */
 static void a_front_end_that_comes_back_gets_the_rest(void **state)
 {
 	struct disk *d = started(state, 1);

@@ -62,9 +62,10 @@ struct daemon {
 
 static void daemon_init(struct daemon *d, struct world *w)
 {
-	memset(d, 0, sizeof(*d));
+	/* Not all of it is zeroed: that is thousands of steps. */
 	d->w = w;
 	d->map.count = 1;
+	d->map.last = 0;
 	d->map.regions[0] = (struct guest_map_region){ .at = { 0, sizeof(*w), 0, 0 },
 						       .host = (uint8_t *)w };
 	d->buffer = (struct inflight){ .fd = -1, .base = (uint8_t *)&w->part,
@@ -112,7 +113,7 @@ static void live(struct world *w)
 	daemon_init(&d, w);
 	if (daemon_start(&d, &e))
 		_exit(1);
-	while (added(w) < 16) {
+	while (added(w) < 30) {
 		luck = luck * 1103515245 + 12345;
 		if (idle && luck >> 30 == 0) {
 			unsigned head = luck >> 16 & (SIZE - 1);
@@ -274,19 +275,19 @@ static void no_kill_loses_or_doubles_a_request(void **state)
 
 	(void)state;
 	step_through(live, w, &l, check_and_keep, a);
-	assert_int_equal(added(w), 16);
+	assert_int_equal(added(w), 30);
 	/* Every store but those that store what was there. */
-	assert_true(a->n > 100);
+	assert_true(a->n > 200);
 	for (unsigned i = 0; i < a->n; i++) {
 		struct snapshot *s = &a->shots[i];
 
-		if (s->w.part.part.used_idx == s->w.used.idx || stepped++ % 8)
+		if (s->w.part.part.used_idx == s->w.used.idx || stepped++ % 4)
 			continue;
 		*w = s->w;
 		l = s->l;
 		step_through(resume, w, &l, check, &shown);
 	}
-	assert_true(shown > 3);
+	assert_true(shown > 10);
 	munmap(w, sizeof(*w));
 	test_free(a);
 }

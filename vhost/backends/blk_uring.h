@@ -61,7 +61,8 @@ bool blk_uring_has_room(const struct blk_uring *u);
 struct blk_io *blk_uring_take(struct blk_uring *u);
 /* Reads or writes all of io->iov[0..n), which is not empty, at byte @at, then flushes if @flush.
  * EIO at the end of the file. Begun by blk_uring_submit. */
-void blk_uring_transfer(struct blk_uring *u, struct blk_io *io, bool write, uint64_t at, bool flush);
+void blk_uring_transfer(struct blk_uring *u, struct blk_io *io, bool write, uint64_t at,
+			bool flush);
 /* Makes durable what was written before. */
 void blk_uring_flush(struct blk_uring *u, struct blk_io *io);
 /* Lets the kernel begin; what is over at once is told at once. */
