@@ -39,11 +39,16 @@ struct world {
 	struct { uint16_t flags, idx, ring[SIZE], event; } avail;
 	struct { uint16_t flags, idx; struct ring_used_elem ring[SIZE]; } used
 		__attribute__((aligned(4)));
-	struct { struct inflight_part part; struct inflight_desc desc[SIZE]; } part
+	uint8_t part[sizeof(struct inflight_part) + SIZE * sizeof(struct inflight_desc)]
 		__attribute__((aligned(64)));
 	uint8_t data[64];
 	uint16_t added[ADDED_MAX];	/* heads in the order of the guest's giving */
 };
+
+static struct inflight_part *part(const struct world *w)
+{
+	return (struct inflight_part *)(uintptr_t)w->part;
+}
 
 /* What the guest got back, in order. */
 struct log {
@@ -68,7 +73,7 @@ static void daemon_init(struct daemon *d, struct world *w)
 	d->map.last = 0;
 	d->map.regions[0] = (struct guest_map_region){ .at = { 0, sizeof(*w), 0, 0 },
 						       .host = (uint8_t *)w };
-	d->buffer = (struct inflight){ .fd = -1, .base = (uint8_t *)&w->part,
+	d->buffer = (struct inflight){ .fd = -1, .base = w->part,
 				       .len = sizeof(w->part), .queues = 1, .size = SIZE };
 }
 
@@ -193,7 +198,7 @@ static void assert_recovers(const struct world *now, const struct log *l)
 	while (n_got)
 		inflight_push(&d.q, &d.ring, got[--n_got], 8);
 	assert_int_equal(w.used.idx, w.avail.idx);
-	assert_int_equal(w.part.part.used_idx, w.used.idx);
+	assert_int_equal(part(&w)->used_idx, w.used.idx);
 	inflight_detach(&d.q);
 	assert_int_equal(daemon_start(&d, &e), 0);
 	assert_false(inflight_has_again(&d.q));
@@ -281,7 +286,7 @@ static void no_kill_loses_or_doubles_a_request(void **state)
 	for (unsigned i = 0; i < a->n; i++) {
 		struct snapshot *s = &a->shots[i];
 
-		if (s->w.part.part.used_idx == s->w.used.idx || stepped++ % 4)
+		if (part(&s->w)->used_idx == s->w.used.idx || stepped++ % 4)
 			continue;
 		*w = s->w;
 		l = s->l;
@@ -322,9 +327,9 @@ static void a_batch_of_another_program_is_finished(void **state)
 	(void)state;
 	fill(&w);
 	/* 4 and 2 went back at once; their entries were about to be emptied. */
-	w.part.desc[4].next = w.part.part.last_batch_head;
-	w.part.desc[2].next = 4;
-	w.part.part.last_batch_head = 2;
+	part(&w)->desc[4].next = part(&w)->last_batch_head;
+	part(&w)->desc[2].next = 4;
+	part(&w)->last_batch_head = 2;
 	w.used.idx += 2;
 	daemon_init(&d, &w);
 	assert_int_equal(daemon_start(&d, &e), 0);
@@ -377,25 +382,25 @@ static void a_buffer_that_is_not_this_ring_s_is_refused(void **state)
 
 	(void)state;
 	fill(&w);
-	w.part.part.version = 2;
+	part(&w)->version = 2;
 	refused(&w, "version 2");
 	fill(&w);
-	w.part.part.features = 1;
+	part(&w)->features = 1;
 	refused(&w, "features 0x1");
 	fill(&w);
-	w.part.part.desc_num = SIZE / 2;
+	part(&w)->desc_num = SIZE / 2;
 	refused(&w, "4 entries");
 	fill(&w);
 	w.used.idx += SIZE + 1;
 	refused(&w, "another ring's");
 	fill(&w);
 	w.used.idx++;
-	w.part.part.last_batch_head = SIZE;
+	part(&w)->last_batch_head = SIZE;
 	refused(&w, "descriptor 8 of 8");
 	fill(&w);
 	w.used.idx += 2;
-	w.part.part.last_batch_head = 4;
-	w.part.desc[4].next = 0xffff;
+	part(&w)->last_batch_head = 4;
+	part(&w)->desc[4].next = 0xffff;
 	refused(&w, "descriptor 65535 of 8");
 }
 
