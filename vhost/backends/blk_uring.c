@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -182,14 +184,17 @@ static int restrict_ring(struct io_uring *ring)
 {
 	static const uint8_t ops[] = { IORING_OP_READV, IORING_OP_WRITEV, IORING_OP_FSYNC };
 	struct io_uring_restriction only[ARRAY_SIZE(ops)] = { { 0 } };
-	int r;
 
 	for (unsigned i = 0; i < ARRAY_SIZE(ops); i++) {
 		only[i].opcode = IORING_RESTRICTION_SQE_OP;
 		only[i].sqe_op = ops[i];
 	}
-	r = io_uring_register_restrictions(ring, only, ARRAY_SIZE(ops));
-	return r ? r : io_uring_enable_rings(ring);
+	/* Shared libraries of release 2.3 lack the functions for these two calls. */
+	if (syscall(SYS_io_uring_register, ring->ring_fd, IORING_REGISTER_RESTRICTIONS, only,
+		    ARRAY_SIZE(ops)) < 0 ||
+	    syscall(SYS_io_uring_register, ring->ring_fd, IORING_REGISTER_ENABLE_RINGS, NULL, 0) < 0)
+		return -errno;
+	return 0;
 }
 
 static int open_ring(struct blk_uring *u, struct err *e)
