@@ -376,6 +376,7 @@ int vhost_user_device_negotiate(struct vhost_user_device *dev, int *sock, int *p
 		.shared = dev->options->shmem_share ? NULL : &dev->machine->shared,
 		.inflight = &dev->inflight,
 		.pidfd = pidfd,
+		.tap = dev->tap,
 	};
 
 	return vu_frontend_init(&dev->frontend, dev->machine->loop, dev->machine->mem, sock,

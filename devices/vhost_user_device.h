@@ -71,6 +71,7 @@ struct vhost_user_device {
 	struct machine *machine;
 	struct pci_bus *bus;
 
+	struct vu_tap *tap;		/* set before it is connected; borrowed; often NULL */
 	struct vu_frontend frontend;
 	struct virtio_dev virtio;
 	struct shmem shmem;		/* regions the daemon has; often none */

@@ -153,6 +153,8 @@ void vu_frontend_lost(struct vu_frontend *f, bool closed, const char *fmt, ...)
 	vsnprintf(f->why + n, sizeof(f->why) - (size_t)n, fmt, ap);
 	va_end(ap);
 
+	if (f->params.tap)
+		vu_tap_lost(f->params.tap, f->why);
 	f->state = VU_GONE;
 	f->step = NULL;
 	f->n_pending = 0;

@@ -54,6 +54,7 @@
 #include "vhost/frontend_inflight.h"
 #include "vhost/proto.h"
 #include "vhost/quirk.h"
+#include "vhost/tap.h"
 #include "vhost/wire.h"
 
 #ifndef SO_PEERPIDFD
@@ -159,6 +160,7 @@ struct vu_frontend_params {
 	/* vu_peer_pidfd of the socket, taken (also when it fails) and never used again; NULL: it is
 	 * asked for, which the loop's filter forbids. */
 	int *pidfd;
+	struct vu_tap *tap;		/* sees every message; borrowed; NULL: nobody does */
 };
 
 struct vu_frontend {

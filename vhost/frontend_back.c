@@ -265,6 +265,14 @@ void vu_frontend_shmem_again(struct vu_frontend *f)
 		loop_post(f->loop, &f->back_again);
 }
 
+/* Held back by a tap until now. */
+static void tap_ready(void *arg)
+{
+	struct vu_frontend *f = arg;
+
+	back_ready(f, vu_channel_pending(&f->back) ? EPOLLOUT : EPOLLIN);
+}
+
 /* Made before it is known whether the daemon wants it: later the sandbox forbids to. */
 int vu_back_init(struct vu_frontend *f, struct err *e)
 {
@@ -277,6 +285,8 @@ int vu_back_init(struct vu_frontend *f, struct err *e)
 		return err_sys(e, "%s: back channel", f->params.name);
 	f->lent = pair[1];
 	vu_channel_init(&f->back, &pair[0]);
+	if (f->params.tap)
+		vu_tap_attach(&f->params.tap->back, &f->back, tap_ready, f);
 	return 0;
 }
 

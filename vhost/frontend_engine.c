@@ -278,6 +278,15 @@ void vu_engine_receive(struct vu_frontend *f)
 	}
 }
 
+/* Held back by a tap until now. */
+static void tap_ready(void *arg)
+{
+	struct vu_frontend *f = arg;
+
+	vu_engine_receive(f);
+	vu_engine_pump(f);
+}
+
 static void socket_ready(void *arg, uint32_t events)
 {
 	struct vu_frontend *f = arg;
@@ -299,6 +308,10 @@ int vu_engine_init(struct vu_frontend *f, struct err *e)
 	f->deadline = (struct loop_timer){ .expired = deadline_expired, .arg = f };
 	f->watch = (struct loop_watch){ .fd = f->channel.sock, .events = EPOLLIN,
 					.ready = socket_ready, .arg = f };
+	if (f->params.tap) {
+		vu_tap_connected(f->params.tap, f->params.socket);
+		vu_tap_attach(&f->params.tap->main, &f->channel, tap_ready, f);
+	}
 	if (loop_watch(f->loop, &f->watch, e) == 0)
 		return 0;
 	f->watch.fd = -1;

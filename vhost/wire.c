@@ -9,6 +9,7 @@
 
 #include "base/fd.h"
 #include "base/range.h"
+#include "vhost/tap.h"
 
 enum { MSG_FDS = ARRAY_SIZE(((struct vu_msg *)0)->fds) };
 static_assert((int)MSG_FDS <= (int)FD_PASS_MAX, "fd_recv takes in what fd_send sends");
@@ -54,6 +55,8 @@ void vu_channel_fini(struct vu_channel *c)
 {
 	if (!c->out_end)
 		return;
+	if (c->tap)
+		vu_tap_detach(c->tap);
 	vu_channel_discard(c);
 	vu_msg_close_fds(&c->in);
 	c->in_at = 0;
@@ -84,19 +87,21 @@ static int out_new(const uint8_t *bytes, size_t len, size_t sent, const struct v
 	return 0;
 }
 
-int vu_channel_send(struct vu_channel *c, const struct vu_msg *m)
+int vu_channel_put(struct vu_channel *c, const struct vu_msg *m, size_t payload, size_t limit)
 {
 	uint8_t bytes[sizeof(struct vu_header) + VU_PAYLOAD_MAX];
-	size_t len = sizeof(m->header) + m->header.size;
+	size_t len = min_u64(sizeof(m->header) + payload, limit);
 	struct vu_out *o = NULL;
 	ssize_t sent = 0;
 	int r;
 
-	assert(m->header.size <= VU_PAYLOAD_MAX && m->nfds <= MSG_FDS);
+	assert(payload <= VU_PAYLOAD_MAX && m->nfds <= MSG_FDS);
 	if (c->out_count >= VU_CHANNEL_QUEUE)
 		return -ENOBUFS;
 	memcpy(bytes, &m->header, sizeof(m->header));
-	memcpy(bytes + sizeof(m->header), &m->payload, m->header.size);
+	memcpy(bytes + sizeof(m->header), &m->payload, payload);
+	if (!len)
+		return 0;
 	if (!c->out)
 		sent = fd_send(c->sock, bytes, len, m->fds, m->nfds);
 	if (sent == -EAGAIN)
@@ -112,6 +117,13 @@ int vu_channel_send(struct vu_channel *c, const struct vu_msg *m)
 	c->out_end = &o->next;
 	c->out_count++;
 	return 0;
+}
+
+int vu_channel_send(struct vu_channel *c, const struct vu_msg *m)
+{
+	if (c->tap)
+		return vu_tap_send(c->tap, m);
+	return vu_channel_put(c, m, m->header.size, SIZE_MAX);
 }
 
 int vu_channel_flush(struct vu_channel *c)
@@ -200,7 +212,7 @@ static int recv_some(struct vu_channel *c, size_t want, struct err *e)
 	return 1;
 }
 
-int vu_channel_recv(struct vu_channel *c, struct vu_msg *ret, struct err *e)
+int vu_channel_take(struct vu_channel *c, struct vu_msg *ret, struct err *e)
 {
 	size_t want = sizeof(c->in.header);
 
@@ -225,6 +237,11 @@ int vu_channel_recv(struct vu_channel *c, struct vu_msg *ret, struct err *e)
 	c->in_at = 0;
 	c->in.nfds = 0;
 	return 1;
+}
+
+int vu_channel_recv(struct vu_channel *c, struct vu_msg *ret, struct err *e)
+{
+	return c->tap ? vu_tap_recv(c->tap, ret, e) : vu_channel_take(c, ret, e);
 }
 
 int vu_msg_check_request(const struct vu_msg *m, const struct vu_msg_type *types, unsigned n_types,

@@ -13,6 +13,8 @@
 
 enum { VU_CHANNEL_QUEUE = 256 };	/* most messages that wait to be sent */
 
+struct vu_tap_end;
+
 struct vu_channel {
 	int sock;			/* non-blocking, owned; -1 when there is none */
 	struct vu_msg in;		/* being received */
@@ -20,6 +22,7 @@ struct vu_channel {
 	struct vu_out *out, **out_end;	/* queued for sending, in order */
 	size_t out_at;			/* bytes of the first sent so far */
 	unsigned out_count;
+	struct vu_tap_end *tap;		/* sees all that passes (tap.h); NULL: none */
 };
 
 /* Takes *@sock and makes it non-blocking. */
@@ -62,6 +65,11 @@ int vu_msg_check_request(const struct vu_msg *m, const struct vu_msg_type *types
  */
 int vu_msg_check_reply(const struct vu_msg *m, uint32_t id, const struct vu_msg_type *types,
 		       struct err *e);
+
+/* The two for a tap, which alone calls them: past it. vu_channel_put sends header and @payload
+ * bytes, whatever the header says of them, and of all that the first @limit bytes. */
+int vu_channel_put(struct vu_channel *c, const struct vu_msg *m, size_t payload, size_t limit);
+int vu_channel_take(struct vu_channel *c, struct vu_msg *ret, struct err *e);
 
 /* Closes the fds a received message still owns. */
 void vu_msg_close_fds(struct vu_msg *m);

@@ -59,6 +59,10 @@ static const struct option_row {
 	  .help = "what a forbidden system call of the VMM does (default: kill)" },
 	{ "boot-report", "FILE", OPT_STRING, FIELD(boot_report),
 	  .help = "writes times, exits and memory of the boot to FILE as JSON; - is standard error" },
+	{ "vu-trace", "FILE | fd=N", OPT_STRING, FIELD(vu_trace),
+	  .help = "writes a line of JSON to FILE for each vhost-user message; - is standard error" },
+	{ "vu-fault", "DEVICE:MESSAGE,ACTION[,KEY=VALUE...]", OPT_LIST, FIELD(vu_faults),
+	  .help = "does something to a vhost-user message, to test what the daemon makes of it; repeatable" },
 	{ "log-level", "error|warn|info|debug", OPT_ENUM, FIELD(log_level), .words = log_words,
 	  .help = "how much is told on standard error (default: warn)" },
 	{ "help", NULL, OPT_FLAG, FIELD(help), .help = "prints this" },
@@ -137,6 +141,28 @@ static int check_vmshms(struct options *o, struct err *e)
 	return r;
 }
 
+static int check_faults(struct options *o, struct err *e)
+{
+	int r = 0;
+
+	for (unsigned i = 0; i < o->vu_faults.count && r == 0; i++) {
+		struct vu_fault *f = &o->faults[o->n_faults++];
+		bool known = false;
+
+		r = vu_fault_parse(f, o->vu_faults.items[i], e);
+		for (unsigned d = 0; d < o->n_devices && r == 0; d++) {
+			char name[VHOST_USER_ID_MAX + 1];
+
+			vhost_user_options_name(&o->devices[d], name);
+			known = known || !strcmp(name, f->device);
+		}
+		if (r == 0 && !known)
+			r = err_set(e, -EINVAL, "--vu-fault: no --vhost-user device is named %s; its name is its id=,"
+				    " or its type and number, as in blk0", f->device);
+	}
+	return r;
+}
+
 static int check(struct options *o, struct err *e)
 {
 	int r = 0;
@@ -156,6 +182,8 @@ static int check(struct options *o, struct err *e)
 		r = vhost_user_options_check(o->devices, o->n_devices, e);
 	if (r == 0)
 		r = check_vmshms(o, e);
+	if (r == 0)
+		r = check_faults(o, e);
 	if (r == 0)
 		r = mem_options_parse(&o->mem, o->mem_backend ? o->mem_backend : "shm", e);
 	return r;
@@ -232,6 +260,17 @@ static unsigned map_fd(const struct vmshm_options *o, unsigned from, unsigned le
 	return least;
 }
 
+/* The same of a number by itself. */
+static unsigned own_fd(const char *text, unsigned from, unsigned least)
+{
+	struct err e;
+	uint64_t fd;
+
+	if (uint_parse("fd", text, from, INT_MAX, &fd, &e) == 0 && fd < least)
+		least = (unsigned)fd;
+	return least;
+}
+
 unsigned options_next_fd(const struct options *o, unsigned from)
 {
 	unsigned least = UINT_MAX;
@@ -250,6 +289,8 @@ unsigned options_next_fd(const struct options *o, unsigned from)
 			least = (unsigned)o->devices[i].fd;
 	for (unsigned i = 0; i < o->n_vmshms; i++)
 		least = map_fd(&o->vmshms[i], from, least);
+	if (o->vu_trace && !strncmp(o->vu_trace, "fd=", 3))
+		least = own_fd(o->vu_trace + 3, from, least);
 	return least;
 }
 
@@ -259,6 +300,8 @@ void options_fini(struct options *o)
 		vhost_user_options_free(&o->devices[i]);
 	for (unsigned i = 0; i < o->n_vmshms; i++)
 		vmshm_options_free(&o->vmshms[i]);
+	for (unsigned i = 0; i < o->n_faults; i++)
+		vu_fault_free(&o->faults[i]);
 	mem_options_fini(&o->mem);
 }
 
@@ -281,6 +324,7 @@ void options_help(FILE *out)
 	help_keys(out, "--mem-backend", mem_option_table);
 	help_keys(out, "--vhost-user", vhost_user_keys);
 	help_keys(out, "--vmshm", vmshm_keys);
+	help_keys(out, "--vu-fault", vu_fault_keys);
 	fputs("\nTypes of --vhost-user:\n", out);
 	for (const struct vu_device_type *t = vu_device_types; t->name; t++)
 		fprintf(out, "  %-18s%s\n", t->name, t->about);

@@ -15,6 +15,7 @@
 #include "devices/vhost_user_options.h"
 #include "devices/vmshm_options.h"
 #include "memory/backend.h"
+#include "vhost/fault.h"
 
 enum { OPTIONS_LIST_MAX = 32 };
 
@@ -29,11 +30,14 @@ struct option_list {
 
 struct options {
 	const char *kernel, *cmdline, *append;	/* NULL: default */
-	struct option_list initrds, vhost_user, vmshm;
+	struct option_list initrds, vhost_user, vmshm, vu_faults;
 	struct vhost_user_options devices[OPTIONS_LIST_MAX];	/* of vhost_user.items, parsed */
 	unsigned n_devices;
 	struct vmshm_options vmshms[OPTIONS_LIST_MAX];		/* of vmshm.items, parsed */
 	unsigned n_vmshms;
+	const char *vu_trace;			/* as vu_trace_open takes it; NULL: none */
+	struct vu_fault faults[OPTIONS_LIST_MAX];	/* of vu_faults.items, parsed */
+	unsigned n_faults;
 	uint64_t memory;
 	const char *mem_backend;		/* as written; parsed into `mem` */
 	struct mem_options mem;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Verbs: `minivmm VERB ...` runs a tool instead of a VM. The table is what --help lists and what the
- * manual page is tested against. A verb needs neither KVM nor a filter: it is a program of its own
- * that came with this one.
+ * Verbs: `minivmm VERB ...` runs a tool instead of a VM. The table is what --help lists and what
+ * the manual page is tested against. A verb needs neither KVM nor a filter: it is a program of its
+ * own that came with this one.
  */
 #ifndef VMM_VERBS_H
 #define VMM_VERBS_H

@@ -103,6 +103,11 @@ static int check_inherited(struct vm *vm, struct err *e)
 	return vm_vmshm_check(vm, e);
 }
 
+static int init_trace(struct vm *vm, struct err *e)
+{
+	return vu_trace_open(&vm->trace, vm->options->vu_trace, e);
+}
+
 static int init_report(struct vm *vm, struct err *e)
 {
 	return report_init(&vm->report, vm->options->boot_report, e);
@@ -190,6 +195,26 @@ static int connect_device(struct vm *vm, struct vhost_user_device *d, struct err
 	return r;
 }
 
+/* Who watches the devices' messages, or changes them: nobody as a rule. */
+static int init_taps(struct vm *vm, struct err *e)
+{
+	const struct options *o = vm->options;
+	int r = 0;
+
+	if (!o->vu_trace && !o->n_faults)
+		return 0;
+	memcpy(vm->faults, o->faults, sizeof(vm->faults));
+	vm->taps = calloc(o->n_devices + 1, sizeof(*vm->taps));
+	if (!vm->taps)
+		return err_set(e, -ENOMEM, "devices: out of memory");
+	for (unsigned i = 0; i < o->n_devices && r == 0; i++) {
+		vm->devices[i].tap = &vm->taps[i];
+		r = vu_tap_init(&vm->taps[i], vm->devices[i].id, &vm->loop, &vm->trace, vm->faults,
+				o->n_faults, e);
+	}
+	return r;
+}
+
 /* Connects to every daemon first, so that all of them negotiate while the kernel is loaded. */
 static int connect_devices(struct vm *vm, struct err *e)
 {
@@ -200,13 +225,13 @@ static int connect_devices(struct vm *vm, struct err *e)
 	vm->devices = calloc(n + 1, sizeof(*vm->devices));
 	if (!vm->devices)
 		return err_set(e, -ENOMEM, "devices: out of memory");
-	for (; vm->n_devices < n && r == 0; vm->n_devices++) {
-		struct vhost_user_device *d = &vm->devices[vm->n_devices];
-
-		vhost_user_device_init(d, &vm->options->devices[vm->n_devices], &vm->machine,
+	for (unsigned i = 0; i < n; i++)
+		vhost_user_device_init(&vm->devices[i], &vm->options->devices[i], &vm->machine,
 				       &vm->pci);
-		r = connect_device(vm, d, e);
-	}
+	vm->n_devices = n;
+	r = init_taps(vm, e);
+	for (unsigned i = 0; i < n && r == 0; i++)
+		r = connect_device(vm, &vm->devices[i], e);
 	return r;
 }
 
@@ -352,6 +377,7 @@ static int confine_and_go(struct vm *vm, struct err *e)
 /* clang-format off: a line a step */
 static int (*const boot_order[])(struct vm *vm, struct err *e) = {
 	check_inherited,	/* while every descriptor there is, is somebody else's */
+	init_trace,
 	init_report,
 	vm_vmshm_listen,
 	init_supervisor,	/* forked before there is anything to inherit */

@@ -20,6 +20,7 @@
 #include "devices/vhost_user_device.h"
 #include "devices/vmshm.h"
 #include "memory/starvation.h"
+#include "vhost/tap.h"
 #include "vmm/arch_x86.h"
 #include "vmm/console.h"
 #include "vmm/desc.h"
@@ -70,6 +71,9 @@ struct vm {
 	struct vcpus vcpus;
 	struct errands errands;
 	struct vhost_user_device *devices;	/* n_devices of them */
+	struct vu_trace trace;
+	struct vu_fault faults[OPTIONS_LIST_MAX];	/* options', which count here */
+	struct vu_tap *taps;		/* one a device; NULL: no trace, no faults */
 	unsigned n_devices;
 	struct vmshm *vmshms;		/* n_vmshms of them */
 	unsigned n_vmshms;

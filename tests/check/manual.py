@@ -144,6 +144,7 @@ check_keys("memory/mem_options.c", "mem_option_table", "MEMORY BACKENDS", ["", "
 check_keys("devices/vhost_user_options.c", "vhost_user_keys", "DEVICES", ["Keys"])
 check_keys("tools/vu_check.c", "vu_check_keys", "VERBS", ["Keys of vu-check"])
 check_keys("devices/vmshm_options.c", "vmshm_keys", "SHARED MEMORY OBJECTS", ["Keys"])
+check_keys("vhost/fault.c", "vu_fault_keys", "TOOLS FOR DAEMON AUTHORS", ["Faults"])
 check_types()
 check_features()
 check_ports()
