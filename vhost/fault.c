@@ -27,7 +27,8 @@ const struct keyval vu_fault_keys[] = {
 	  .help = "it, and what follows it, arrives so many milliseconds later" },
 	{ "duplicate", KEYVAL_BOOL, FIELD(duplicate), .help = "it arrives twice" },
 	{ "corrupt", KEYVAL_LIST, FIELD(corrupt),
-	  .help = "FIELD:VALUE, a field by its name in a trace, or id, flags, size, or a byte of the payload by its number; repeatable" },
+	  .help = "FIELD:VALUE, a field by its name in a trace, or id, flags, size, or a byte of the payload by its"
+		  " number; repeatable" },
 	{ "short", KEYVAL_UINT, FIELD(cut), .max = sizeof(struct vu_header) + VU_PAYLOAD_MAX, GIVEN(cut_given),
 	  .help = "its first so many bytes arrive, header included, and nothing after them" },
 	{ "extra-fds", KEYVAL_UINT, FIELD(extra_fds), .min = 1, .max = VU_FAULT_FDS,

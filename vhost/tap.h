@@ -4,12 +4,12 @@
  * each message once, tells the trace, and does what the faults say. Without either there is no tap,
  * and a channel costs one comparison more.
  *
- * Theory of operation. A tap belongs to a device and outlives its connections, so that faults count
- * over all of them. It has two ends, one a channel. The wire (wire.c) hands every message of a
- * channel with a tap to vu_tap_send and vu_tap_recv, which use vu_channel_put and vu_channel_take in
- * turn. What a delay holds back waits in a queue of the end and direction with all that follows it,
- * so order is kept; a timer sends it on, or tells the front end to receive. A delay ends with its
- * connection, and when DELAYED_MAX messages wait.
+ * Theory of operation. A tap belongs to a device and outlives its connections, so that faults
+ * count over all of them. It has two ends, one a channel. The wire (wire.c) hands every message of
+ * a channel with a tap to vu_tap_send and vu_tap_recv, which use vu_channel_put and vu_channel_take
+ * in turn. What a delay holds back waits in a queue of the end and direction with all that follows
+ * it, so order is kept; a timer sends it on, or tells the front end to receive. A delay ends with
+ * its connection, and when DELAYED_MAX messages wait.
  *
  * `close` ends the connection as a front end would that wants no more of it: the main channel is
  * shut down in our direction, since only the daemon can say that it touches guest memory no more;

@@ -58,6 +58,15 @@ WRONG = {
     "initrd-missing": (SETUP, ["--kernel", "{kernel}", "--initrd", "/nonexistent"]),
     "socket-missing": (SETUP, ["--kernel", "{kernel}", "--vhost-user", "/nonexistent.sock"]),
     "report-directory": (SETUP, ["--kernel", "{kernel}", "--boot-report", "/"]),
+    "trace-directory": (SETUP, ["--kernel", "{kernel}", "--vu-trace", "/"]),
+    "trace-not-open": (SETUP, ["--kernel", "{kernel}", "--vu-trace", "fd=77"]),
+    "trace-no-number": (SETUP, ["--kernel", "{kernel}", "--vu-trace", "fd=one"]),
+    "fault-no-device": (USAGE, ["--vhost-user", "/nonexistent", "--vu-fault", "SET_OWNER,drop"]),
+    "fault-other-device": (USAGE, ["--vhost-user", "/nonexistent", "--vu-fault", "blk1:SET_OWNER,drop"]),
+    "fault-no-action": (USAGE, ["--vhost-user", "/nonexistent", "--vu-fault", "blk0:SET_OWNER"]),
+    "fault-no-message": (USAGE, ["--vhost-user", "/nonexistent", "--vu-fault", "blk0:SET_NOTHING,drop"]),
+    "verb-no-file": (USAGE, ["vu-trace"]),
+    "verb-file-missing": (SETUP, ["vu-trace", "/nonexistent"]),
     "report-unwritable": (SETUP, ["--kernel", "{kernel}", "--boot-report", "/nonexistent/report"]),
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * --vu-fault: what it does to each message, and that the front end bears whatever becomes of it. The
- * fault tests of test_frontend_faults.c have a bad daemon; these have a bad line to a good one.
+ * --vu-fault: what it does to each message, and that the front end bears whatever becomes of it.
+ * The fault tests of test_frontend_faults.c have a bad daemon; these have a bad line to a good one.
  */
 #include <stdarg.h>
 #include <stddef.h>
