@@ -290,6 +290,33 @@ def doorbells_made_no_exits(run):
     return None if exits < 100 else f"{exits} exits to minivmm"
 
 
+TRACED = ("--vu-trace", "DIR/trace")
+
+
+def ladder(run):
+    """What minivmm makes of the trace."""
+    got = subprocess.run([run.minivmm, "vu-trace", run.dir / "trace"], capture_output=True, text=True, check=False)
+    if got.returncode or got.stderr:
+        raise Failure(f"vu-trace cannot read the trace: {got.stderr}")
+    return got.stdout
+
+
+def traced(*patterns):
+    def check(run):
+        text = ladder(run)
+        missing = [p for p in patterns if not re.search(p, text, re.M)]
+        return f"the ladder does not show {missing}" if missing else None
+    return check
+
+
+def fault(rule, complaint=None):
+    """Happens to a message of rng0, which the trace tells; and what minivmm says of it."""
+    message = rule.split(",")[0]
+    return {"options": (*TRACED, "--vu-fault", f"rng0:{rule}"),
+            "complaints": (f"^minivmm: device rng0 .*{complaint}",) if complaint else (),
+            "after": traced(f"rng0 .* {message} .* fault=", r"blk1 .* SET_VRING_KICK ", r" \* end messages=\d+ dropped=0$")}
+
+
 SUITES = {
     "pci": Case(devices=(RNG, BLK)),
     "virtio": Case(devices=(RNG, BLK)),
@@ -297,6 +324,7 @@ SUITES = {
     "mmio_interrupts": Case(devices=(MMIO_BLK, MMIO_RNG)),
     "mmio_reset": Case(devices=(MMIO_RNG,), cpus=2, on_line=obey),
     "requests": Case(devices=(RNG, BLK)),
+    "faults": Case(devices=(RNG, BLK), options=TRACED),
     "msix": Case(devices=(RNG,)),
     "smp": Case(devices=(RNG,), cpus=4),
     "vmshm_keys": Case(objects={"big": 300}, on_line=obey),
@@ -400,6 +428,16 @@ CASES = {
         "a_reset_takes_back_requests_that_wait": {"devices": (Device("rng", empty_source),), "on_line": feed},
         "a_write_that_was_answered_outlives_a_machine_reset": {"after": sector(12, 0xa2)},
         "a_broken_ring_needs_a_reset": {"complaints": BROKEN},
+    },
+    "faults": {
+        "messages_that_are_late_are_waited_for": fault("SET_VRING_KICK,answer,delay=50,times=2"),
+        "a_request_that_was_changed_is_refused": fault("SET_VRING_NUM,corrupt=num:3", "refused SET_VRING_NUM "),
+        "a_request_with_descriptors_is_refused": fault("SET_VRING_BASE,extra-fds=4", "SET_VRING_BASE"),
+        "a_request_that_comes_twice_is_answered_once_too_often":
+            fault("SET_VRING_ADDR,duplicate", "carries the id of request 9"),
+        "an_answer_that_was_changed_is_none":
+            fault("SET_VRING_BASE,answer,corrupt=flags:1", "SET_VRING_BASE has flags 0x1 instead of 0x5"),
+        "a_connection_that_was_closed_is_lost": fault("SET_VRING_ADDR,close", "connection closed"),
     },
     "msix": {
         "a_pending_bit_is_set_and_cleared": {"complaints": BROKEN_RING},
