@@ -22,7 +22,7 @@ static const char *const actions[] = {
 	"drop", "delay=1", "duplicate", "corrupt=id:44", "corrupt=id:1000", "corrupt=flags:0",
 	"corrupt=flags:7", "corrupt=size:0", "corrupt=size:2047", "corrupt=size:4294967295",
 	"corrupt=0:255", "short=0", "short=11", "short=13", "extra-fds=1", "extra-fds=4", "close",
-	"delay=1,duplicate,extra-fds=1",
+	"duplicate,extra-fds=1",
 };
 
 /* A life, and the end of whatever hangs then: the owner knows of one end, and nothing is left. */
