@@ -29,6 +29,7 @@ struct verb {
 
 /* Each ends with a row without a name */
 extern const struct verb disk_verbs[];
+extern const struct verb hammer_verbs[];
 extern const struct verb machine_verbs[];
 extern const struct verb process_verbs[];
 

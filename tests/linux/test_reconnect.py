@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A daemon that is killed under a running Linux and started again: rebinding the driver, or a reboot, leads to it."""
+import os
+import random
 import signal
 import subprocess
 import time
@@ -76,7 +78,7 @@ def a_disk_is_bound_again(t, transport):
     socket = t.storage_daemon(disk, socket=t.dir / "second.sock")
     daemon = t.processes[-1]
     # both by one transport: the kernel may probe the other's first
-    session = Session(t, f"blk,socket={socket},transport={transport}", transport=transport)
+    session = Session(t, f"blk,socket={socket},transport={transport},on-lost=reset", transport=transport)
     session.does("mount /dev/vdb /mnt && cp /data/deep/er/five-mib /mnt/copy && umount /mnt")
     daemon.kill()
     session.process.expect("device blk1 (socket ", 30)
@@ -87,6 +89,54 @@ def a_disk_is_bound_again(t, transport):
     session.ends()
     guest.check_clean(t, disk)
     t.boots += 1
+
+
+class Hammered:
+    """A guest that writes and reads a disk with four requests at a time, and the daemon of that disk."""
+
+    def __init__(self, t, transport, serve):
+        self.t, self.serve = t, serve
+        self.disk = t.dir / "hammered.img"
+        self.disk.touch()
+        os.truncate(self.disk, 4 << 20)
+        self.socket = serve(t, self.disk, t.dir / "hammered.sock")
+        self.daemon = t.processes.pop()
+        self.vm = guest.Guest(t, kernel="tiny", daemon="own", transport=transport, verbs="hammer=/dev/vdb poweroff")
+        self.vm.command += ["--vhost-user", f"blk,socket={self.socket},transport={transport}"]
+        self.process = self.vm.start(stdin=subprocess.PIPE)
+        self.at = self.process.expect("hammer: type a line", guest.SECONDS)
+
+    def loses_its_daemon(self):
+        self.daemon.kill()
+        self.daemon.close()
+        self.serve(self.t, self.disk, self.socket)
+        self.daemon = self.t.processes.pop()
+
+    def ends_well(self):
+        self.process.send(b"\n")
+        ended = self.vm.wait()
+        self.daemon.close()
+        assert FAILED not in ended.console and ended.code == 0
+        assert "all there" in ended.said("hammer")
+        self.t.boots += 1
+
+
+def own_disk(t, disk, socket):
+    return t.own_backend("blk", f"--blk-file={disk}", socket=socket)
+
+
+@test(tags=[*TAGS, "blk"], needs=guest.needs_of("tiny"), timeout=900, cases={
+    "pci": {"transport": "pci", "kills": 20}, "mmio": {"transport": "mmio", "kills": 20},
+    "pci.1000": {"transport": "pci", "kills": 1000}})
+def a_disk_goes_on_where_the_daemon_was_killed(t, transport, kills):
+    """No request is lost, done twice or in part, wherever in its work the daemon dies."""
+    moments = random.Random(kills)
+    hammered = Hammered(t, transport, own_disk)
+    for _ in range(kills):
+        time.sleep(moments.random() / 20)
+        hammered.loses_its_daemon()
+        hammered.at = hammered.process.expect("; it goes on", 30, hammered.at)
+    hammered.ends_well()
 
 
 def start_again(t, daemon, disk, socket):
