@@ -16,7 +16,7 @@
 #include "vhost/proto.h"
 
 enum {
-	DRIVER_QUEUES = 4,
+	DRIVER_QUEUES = 6,
 	DRIVER_RAM = 4 << 20,
 	DRIVER_DATA = 0x100000,		/* gpa from which tests may use RAM as they like */
 };

@@ -66,6 +66,11 @@ static void wrong_command_lines_get_one_sentence_and_2(void **state)
 		{ { "pmem", "--file=a", "--file=b" }, "twice" },
 		{ { "pmem", "--file=disk,cache=writeback", "--fd=7" }, "not a key" },
 		{ { "pmem", "--blk-file=disk" }, "no option of minivmm-backend pmem" },
+		{ { "console", "--socket-path=s" }, "--port" },
+		{ { "console", "--port=name=x", "--fd=7" }, "one of stdio, pty" },
+		{ { "console", "--port=stdio,pty", "--fd=7" }, "one of stdio, pty" },
+		{ { "console", "--port=stdio", "--port=stdio", "--fd=7" }, "both be stdio" },
+		{ { "console", "--port=tcp=1", "--fd=7" }, "not a key" },
 		{ { "vsock", "--socket-path=s" }, "--uds-path" },
 		{ { "vsock", "--uds-path=" }, "not empty" },
 		{ { "vsock", "--uds-path=v", "--guest-cid=2" }, "--guest-cid" },
@@ -118,6 +123,8 @@ static void capabilities_are_the_specification_s_words(void **state)
 	assert_int_equal(RUN(f, "pmem", "--print-capabilities"), 0);
 	assert_string_equal(f->program.out_text, "{\n  \"type\": \"pmem\",\n  \"features\": [\n"
 					 "    \"read-only\"\n  ]\n}\n");
+	assert_int_equal(RUN(f, "console", "--print-capabilities"), 0);
+	assert_string_equal(f->program.out_text, "{\n  \"type\": \"console\"\n}\n");
 	assert_int_equal(RUN(f, "vsock", "--print-capabilities"), 0);
 	assert_string_equal(f->program.out_text, "{\n  \"type\": \"vsock\"\n}\n");
 	assert_string_equal(f->program.err_text, "");
@@ -178,7 +185,7 @@ static void help_and_manual_name_the_same_options(void **state)
 	for (line = strstr(manual, "\n.TP\n.B"); line; line = strstr(line + 1, "\n.TP\n.B"))
 		entries += !strncmp(strchr(line + 5, ' '), " \\-\\-", 5);
 	assert_int_equal(entries, options);
-	assert_int_equal(keys, 11);
+	assert_int_equal(keys, 17);
 }
 
 static void a_socket_path_is_served_until_sigterm(void **state)

@@ -14,6 +14,8 @@
 #include "vhost/backend.h"
 #include "vhost/backends/options.h"
 
+enum { DEVICE_DIRS_MAX = PORTS_MAX };
+
 struct device_type {
 	const char *name;		/* first word of the command line */
 	const char *capabilities;	/* what --print-capabilities answers, JSON */
@@ -23,14 +25,14 @@ struct device_type {
 	void (*close)(void *dev);
 	/* SIGHUP: looks at what it serves again; true when the config changed. May be NULL. */
 	bool (*reload)(void *dev);
-	/* The directory, an fd that stays the device's, of a socket that close() removes; -1: none.
-	 * May be NULL. */
-	int (*socket_dir)(const void *dev);
+	/* The directories, fds that stay the device's, of sockets that close() removes; returns how
+	 * many. May be NULL. */
+	unsigned (*socket_dirs)(const void *dev, int ret_dirs[DEVICE_DIRS_MAX]);
 	/* System calls it makes while serving, beside those of every device (sandbox.c). */
 	const struct seccomp_rule *rules;
 	size_t n_rules;
 };
 
-extern const struct device_type blk_device, pmem_device, rng_device, vsock_device;
+extern const struct device_type blk_device, console_device, pmem_device, rng_device, vsock_device;
 
 #endif

@@ -26,6 +26,7 @@ enum exit_code { EXIT_OK = 0, EXIT_SETUP = 1, EXIT_USAGE = 2, EXIT_MEMORY = 3 };
 
 static const struct device_type *const types[OPTION_TYPES] = {
 	[OPTION_BLK] = &blk_device,
+	[OPTION_CONSOLE] = &console_device,
 	[OPTION_PMEM] = &pmem_device,
 	[OPTION_RNG] = &rng_device,
 	[OPTION_VSOCK] = &vsock_device,
@@ -139,13 +140,11 @@ static int open_socket(struct program *p, const struct options *o, struct err *e
 
 static int enter_sandbox(struct program *p, enum seccomp_mode mode, struct err *e)
 {
-	int own = p->type->socket_dir ? p->type->socket_dir(p->dev) : -1, dirs[2];
-	size_t n = 0;
+	int dirs[DEVICE_DIRS_MAX + 1];
+	size_t n = p->type->socket_dirs ? p->type->socket_dirs(p->dev, dirs) : 0;
 
 	if (p->listener.dir >= 0)
 		dirs[n++] = p->listener.dir;
-	if (own >= 0)
-		dirs[n++] = own;
 	return sandbox_enter(p->type, dirs, n, mode, e);
 }
 

@@ -20,6 +20,7 @@ static const struct {
 	const char *name, *help;
 } types[] = {
 	[OPTION_BLK] = { "blk", "a disk: a raw file or a block device" },
+	[OPTION_CONSOLE] = { "console", "consoles and plain ports" },
 	[OPTION_PMEM] = { "pmem", "persistent memory: a raw file, mapped into the guest" },
 	[OPTION_RNG] = { "rng", "an entropy source" },
 	[OPTION_VSOCK] = { "vsock", "connections to the host, whose Unix sockets they are there" },
@@ -61,10 +62,22 @@ static const struct keyval *const file_tables[OPTION_TYPES] = {
 	[OPTION_BLK] = file_table, [OPTION_PMEM] = pmem_table,
 };
 
+#define PORT_AT(field) offsetof(struct port_options, field)
+
+static const struct keyval port_table[] = {
+	{ "stdio", KEYVAL_BOOL, PORT_AT(stdio), .help = "standard input and output" },
+	{ "pty", KEYVAL_BOOL, PORT_AT(pty), .help = "a new pseudo-terminal, whose path is printed" },
+	{ "file", KEYVAL_STRING, PORT_AT(file), .help = "a regular file that output is added to" },
+	{ "socket", KEYVAL_STRING, PORT_AT(socket), .help = "a Unix socket to listen on, for one at a time" },
+	{ "name", KEYVAL_STRING, PORT_AT(name), .help = "what the guest finds the port by" },
+	{ "console", KEYVAL_BOOL, PORT_AT(console), .help = "a console (on), or a plain port" },
+	{ NULL },
+};
+
 enum option_id {
 	OPT_SOCKET_PATH, OPT_FD, OPT_PRINT_CAPABILITIES, OPT_SECCOMP, OPT_LOG_LEVEL, OPT_HELP,
 	OPT_VERSION, OPT_FILE, OPT_BLK_FILE, OPT_READ_ONLY, OPT_QUEUES, OPT_SOURCE,
-	OPT_UDS_PATH, OPT_GUEST_CID,
+	OPT_PORT, OPT_UDS_PATH, OPT_GUEST_CID,
 	OPT_IDS
 };
 
@@ -86,6 +99,7 @@ static const struct option_row {
 	[OPT_READ_ONLY] = { "read-only", NULL, 1 << OPTION_BLK, "the guest cannot write" },
 	[OPT_QUEUES] = { "queues", "N", 1 << OPTION_BLK, "most virtqueues the guest may use (1)" },
 	[OPT_SOURCE] = { "source", "PATH", 1 << OPTION_RNG, "where the bytes come from (/dev/urandom)" },
+	[OPT_PORT] = { "port", "KIND[,key=value...]", 1 << OPTION_CONSOLE, "a port; may come up to 16 times" },
 	[OPT_UDS_PATH] = { "uds-path", "PATH", 1 << OPTION_VSOCK, "the host connects here; the guest's port P is PATH_P" },
 	[OPT_GUEST_CID] = { "guest-cid", "N", 1 << OPTION_VSOCK, "the guest's address (3)" },
 };
@@ -110,10 +124,10 @@ static void only_for(unsigned mask, char buf[64])
 		snprintf(buf + len, 64 - len, ": ");
 }
 
-static void help_keys(FILE *out, int type)
+static void help_keys(FILE *out, const char *option, int type, const struct keyval *table)
 {
-	fprintf(out, "\nkeys of --file of %s:\n", types[type].name);
-	for (const struct keyval *k = file_tables[type]; k->key; k++)
+	fprintf(out, "\nkeys of %s of %s:\n", option, types[type].name);
+	for (const struct keyval *k = table; k->key; k++)
 		fprintf(out, "  %-28s %s\n", k->key, k->help);
 }
 
@@ -133,8 +147,17 @@ void options_help(FILE *out)
 		only_for(r->types, only);
 		fprintf(out, "  %-34s %s%s\n", left, only, r->help);
 	}
-	help_keys(out, OPTION_BLK);
-	help_keys(out, OPTION_PMEM);
+	help_keys(out, "--file", OPTION_BLK, file_table);
+	help_keys(out, "--file", OPTION_PMEM, pmem_table);
+	help_keys(out, "--port", OPTION_CONSOLE, port_table);
+}
+
+/* "blk, pmem" in @buf of 64 bytes, which is empty; returns it. */
+static const char *type_list(char *buf)
+{
+	for (unsigned i = 0; i < OPTION_TYPES; i++)
+		err_list_add(buf, 64, types[i].name);
+	return buf;
 }
 
 static int parse_type(struct options *o, const char *word, struct err *e)
@@ -145,7 +168,8 @@ static int parse_type(struct options *o, const char *word, struct err *e)
 			return 0;
 		}
 	}
-	return err_set(e, -EINVAL, "\"%s\" is no device type: the first word is blk, pmem, rng or vsock, see --help", word);
+	return err_set(e, -EINVAL, "\"%s\" is no device type: the first word is one of %s; see --help", word,
+		       type_list((char[64]){ "" }));
 }
 
 static int take_string(const char **field, const char *name, const char *value, struct err *e)
@@ -164,6 +188,27 @@ static int take_file(struct options *o, const char *path, struct err *e)
 		return err_set(e, -EINVAL, "the disk's file is given twice, as %s and %s", o->blk.file, path);
 	o->blk.file = strdup(path);
 	return o->blk.file ? 0 : err_set(e, -ENOMEM, "--blk-file: out of memory");
+}
+
+static int take_port(struct options *o, const char *value, struct err *e)
+{
+	struct port_options *p = &o->ports[o->n_ports];
+	int r, kinds;
+
+	if (o->n_ports == PORTS_MAX)
+		return err_set(e, -EINVAL, "--port is given more than %d times", PORTS_MAX);
+	o->n_ports++;
+	p->console = true;
+	r = keyval_parse("--port", value, NULL, port_table, p, e);
+	if (r)
+		return r;
+	kinds = p->stdio + p->pty + !!p->file + !!p->socket;
+	if (kinds != 1)
+		return err_set(e, -EINVAL, "--port %s: say one of stdio, pty, file=PATH and socket=PATH", value);
+	for (unsigned i = 0; i + 1 < o->n_ports && p->stdio; i++)
+		if (o->ports[i].stdio)
+			return err_set(e, -EINVAL, "--port: two ports cannot both be stdio");
+	return 0;
 }
 
 static int take_seccomp(struct options *o, const char *value, struct err *e)
@@ -222,6 +267,8 @@ static int take_option(struct options *o, enum option_id id, const char *value, 
 		return uint_parse("--queues", value, 1, BLK_QUEUES_MAX, &o->queues, e);
 	case OPT_SOURCE:
 		return take_string(&o->source, "source", value, e);
+	case OPT_PORT:
+		return take_port(o, value, e);
 	case OPT_UDS_PATH:
 		return take_string(&o->uds_path, "uds-path", value, e);
 	case OPT_GUEST_CID:
@@ -288,13 +335,16 @@ static int check(const struct options *o, struct err *e)
 	if (o->help || o->version)
 		return 0;
 	if (o->type < 0)
-		return err_set(e, -EINVAL, "the first word must be a device type, blk, pmem, rng or vsock; --help explains");
+		return err_set(e, -EINVAL, "the first word must be a device type, one of %s; --help explains",
+			       type_list((char[64]){ "" }));
 	if (o->print_capabilities)
 		return 0;
 	if (o->socket_path && o->fd >= 0)
 		return err_set(e, -EINVAL, "--socket-path and --fd exclude each other: give one");
 	if (!o->socket_path && o->fd < 0)
 		return err_set(e, -EINVAL, "no socket: give --socket-path PATH or --fd FDNUM");
+	if (o->type == OPTION_CONSOLE && !o->n_ports)
+		return err_set(e, -EINVAL, "console needs --port KIND: stdio, pty, file=PATH or socket=PATH");
 	if (o->type == OPTION_VSOCK && !o->uds_path)
 		return err_set(e, -EINVAL, "vsock needs --uds-path PATH: the socket that programs of the host connect to");
 	return file_tables[o->type] ? check_file(o, e) : 0;
@@ -328,4 +378,6 @@ int options_parse(struct options *o, int argc, char **argv, struct err *e)
 void options_fini(struct options *o)
 {
 	keyval_free(file_table, &o->blk);
+	for (unsigned i = 0; i < o->n_ports; i++)
+		keyval_free(port_table, &o->ports[i]);
 }

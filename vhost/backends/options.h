@@ -12,7 +12,7 @@
 
 #include "base/err.h"
 
-enum option_type { OPTION_BLK, OPTION_PMEM, OPTION_RNG, OPTION_VSOCK, OPTION_TYPES };
+enum option_type { OPTION_BLK, OPTION_CONSOLE, OPTION_PMEM, OPTION_RNG, OPTION_VSOCK, OPTION_TYPES };
 
 enum { BLK_QUEUES_MAX = 64 };
 
@@ -34,6 +34,17 @@ struct blk_options {
 	int io;				/* enum blk_io_way */
 };
 
+enum { PORTS_MAX = 16 };
+
+/* --port; one of stdio, file, pty, socket. */
+struct port_options {
+	bool reserved;			/* as above */
+	bool stdio, pty;
+	char *file, *socket;		/* owned: paths */
+	char *name;			/* owned; NULL: none */
+	bool console;			/* is a console, or a plain port */
+};
+
 struct options {
 	int type;			/* enum option_type; -1 without one (--help, --version) */
 	const char *socket_path;	/* borrowed from argv; NULL when @fd is given */
@@ -45,6 +56,8 @@ struct options {
 	uint64_t queues;		/* blk */
 	struct blk_options blk;		/* blk, pmem */
 	const char *source;		/* rng; borrowed */
+	struct port_options ports[PORTS_MAX];	/* console */
+	unsigned n_ports;
 	uint64_t guest_cid;		/* vsock */
 	const char *uds_path;		/* vsock; borrowed */
 };

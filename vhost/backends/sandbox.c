@@ -48,7 +48,7 @@ static const struct seccomp_rule common_rules[] = {
 	{ SYS_clock_gettime, ANY },	/* hosts whose clock has no vDSO */
 };
 
-enum { RULES_MAX = 64 };
+enum { RULES_MAX = 80 };
 
 static int filter(const char *kind, const struct seccomp_rule *rules, size_t n,
 		  enum seccomp_mode mode, struct err *e)

@@ -269,11 +269,12 @@ static int vsock_open(const struct options *o, struct loop *loop, struct backend
 	return 0;
 }
 
-static int vsock_socket_dir(const void *dev)
+static unsigned vsock_socket_dirs(const void *dev, int ret_dirs[DEVICE_DIRS_MAX])
 {
 	const struct vsock *v = dev;
 
-	return v->listener.dir;
+	ret_dirs[0] = v->listener.dir;
+	return 1;
 }
 
 static const struct seccomp_rule rules[] = {
@@ -285,7 +286,7 @@ const struct device_type vsock_device = {
 	.capabilities = "{\n  \"type\": \"vsock\"\n}\n",
 	.open = vsock_open,
 	.close = vsock_close,
-	.socket_dir = vsock_socket_dir,
+	.socket_dirs = vsock_socket_dirs,
 	.rules = rules,
 	.n_rules = ARRAY_SIZE(rules),
 };

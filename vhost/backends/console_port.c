@@ -1,0 +1,306 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/inotify.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "vhost/backends/console.h"
+
+/* ---- Bytes ---- */
+
+/* Watching @fd or not. What cannot be watched, a file, is always ready, and is not waited for. */
+static void set_watch(struct console_port *p, struct loop_watch *w, int fd, bool on)
+{
+	struct loop *l = console_loop(p->console);
+	struct err e;
+
+	if (on == (w->fd >= 0))
+		return;
+	if (!on)
+		return loop_unwatch(l, w);
+	w->fd = fd;
+	if (!loop_watch(l, w, &e))
+		return;
+	w->fd = -1;
+	if (w == &p->watch_in)
+		p->in = -1;
+	log_warn("console: port %u cannot be waited for (%s): it gets no input, and what it does not take at once is lost", p->index, e.msg);
+}
+
+/* The host's end takes and gives nothing any more; a socket and a pseudo-terminal may get another. */
+static void lose(struct console_port *p)
+{
+	set_watch(p, &p->watch_in, -1, false);
+	set_watch(p, &p->watch_out, -1, false);
+	free(p->output);
+	p->output = NULL;
+	if (p->listen_sock >= 0) {
+		fd_close(&p->in);
+		p->out = -1;
+		set_watch(p, &p->accept_watch, p->listen_sock, true);
+	}
+	console_connected(p, false);
+	console_port_update(p);
+}
+
+/* Writes what waits; false: nobody is there any more. */
+static bool flush(struct console_port *p)
+{
+	while (p->output) {
+		ssize_t n = write(p->out, p->output + p->out_at, p->out_len);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return errno == EAGAIN;
+		p->out_at += (size_t)n;
+		p->out_len -= (size_t)n;
+		if (p->out_len)
+			continue;
+		free(p->output);
+		p->output = NULL;
+	}
+	return true;
+}
+
+bool console_port_takes(const struct console_port *p)
+{
+	return !p->output;
+}
+
+static void keep(struct console_port *p, const struct ring_chain *chain, uint64_t off)
+{
+	uint64_t len = chain->out_len - off;
+
+	if (len > CONSOLE_OUTPUT_MAX)
+		len = CONSOLE_OUTPUT_MAX;
+	p->output = malloc(len);
+	if (!p->output || len < chain->out_len - off) {
+		if (misuse_first(&p->lost))
+			log_warn("console: port %u: output is lost: the guest sent more at once than can be kept; this is logged once", p->index);
+	}
+	if (!p->output)
+		return;
+	p->out_at = 0;
+	p->out_len = ring_chain_read(chain, off, p->output, len);
+	console_port_update(p);
+}
+
+void console_port_write(struct console_port *p, const struct ring_chain *chain, struct iovec *iov)
+{
+	uint64_t done = 0;
+
+	while (p->connected && done < chain->out_len) {
+		unsigned n = ring_slice(chain->iov, chain->n_out, done, chain->out_len - done, iov);
+		ssize_t wrote = writev(p->out, iov, (int)n);
+
+		if (wrote >= 0) {
+			done += (uint64_t)wrote;
+		} else if (errno == EAGAIN) {
+			return keep(p, chain, done);
+		} else if (errno != EINTR) {
+			if (p->o->file && misuse_first(&p->lost))
+				log_warn("console: file=%s: %s; output is lost; this is logged once", p->o->file, strerror(errno));
+			if (!p->o->file)
+				lose(p);
+			return;
+		}
+	}
+}
+
+static void in_ready(void *arg, uint32_t events)
+{
+	struct console_port *p = arg;
+	ssize_t n = read(p->in, p->input, sizeof(p->input));
+
+	(void)events;
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return;
+	if (n > 0) {
+		p->in_at = 0;
+		p->in_len = (unsigned)n;
+		console_wake(p);
+		return console_port_update(p);
+	}
+	if (!p->o->stdio)
+		return lose(p);
+	/* Standard input has ended, output has not. */
+	loop_unwatch(console_loop(p->console), &p->watch_in);
+	p->in = -1;
+}
+
+static void out_ready(void *arg, uint32_t events)
+{
+	struct console_port *p = arg;
+
+	/* A pseudo-terminal that nobody has open takes nothing, and does not say so. */
+	if (!flush(p) || (p->output && events & EPOLLHUP))
+		return lose(p);
+	console_port_update(p);
+	console_wake(p);
+}
+
+void console_port_update(struct console_port *p)
+{
+	/* One fd is watched once: who writes and cannot waits, and reads when that is over. */
+	bool out = p->output && p->out >= 0;
+	bool in = p->in >= 0 && p->connected && p->guest_open && !p->in_len &&
+		  !(out && p->in == p->out);
+
+	if (!in)
+		set_watch(p, &p->watch_in, p->in, false);
+	set_watch(p, &p->watch_out, p->out, out);
+	if (in)
+		set_watch(p, &p->watch_in, p->in, true);
+}
+
+/* ---- What a port may be ---- */
+
+static int set_raw(int fd, bool signals, struct termios *ret_before)
+{
+	struct termios t;
+
+	if (tcgetattr(fd, &t) < 0)
+		return -errno;
+	*ret_before = t;
+	cfmakeraw(&t);
+	if (signals)
+		t.c_lflag |= ISIG;
+	return tcsetattr(fd, TCSANOW, &t) < 0 ? -errno : 0;
+}
+
+static int open_stdio(struct console_port *p, struct err *e)
+{
+	p->in_flags = fcntl(STDIN_FILENO, F_GETFL);
+	p->out_flags = fcntl(STDOUT_FILENO, F_GETFL);
+	if (fcntl(STDIN_FILENO, F_SETFL, p->in_flags | O_NONBLOCK) < 0 ||
+	    fcntl(STDOUT_FILENO, F_SETFL, p->out_flags | O_NONBLOCK) < 0)
+		return err_sys(e, "--port stdio");
+	p->in = STDIN_FILENO;
+	p->out = STDOUT_FILENO;
+	p->is_terminal = !set_raw(STDIN_FILENO, true, &p->terminal);
+	p->connected = true;
+	return 0;
+}
+
+static int open_file(struct console_port *p, struct err *e)
+{
+	struct stat st;
+
+	p->out = open(p->o->file, O_WRONLY | O_CREAT | O_APPEND | O_NOCTTY | O_NONBLOCK | O_CLOEXEC,
+		      0600);
+	if (p->out < 0 || fstat(p->out, &st) < 0)
+		return err_sys(e, "--port file=%s", p->o->file);
+	if (!S_ISREG(st.st_mode))
+		return err_set(e, -EINVAL, "--port file=%s is no regular file; for others there are stdio, pty and socket=", p->o->file);
+	p->connected = true;
+	return 0;
+}
+
+/* Somebody opened the pseudo-terminal. Who has closed it again makes it hang up, so that this is
+ * looked at by reading it. */
+static void terminal_opened(void *arg, uint32_t events)
+{
+	struct console_port *p = arg;
+	char buf[4096];
+
+	(void)events;
+	while (read(p->opens, buf, sizeof(buf)) > 0)
+		;
+	if (!p->connected)
+		console_connected(p, true);
+	console_port_update(p);
+}
+
+static int open_pty(struct console_port *p, struct err *e)
+{
+	struct termios before;
+	autoclose int end = -1;
+	char path[64];
+
+	p->in = p->out = posix_openpt(O_RDWR | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
+	if (p->in < 0 || grantpt(p->in) < 0 || unlockpt(p->in) < 0 ||
+	    ptsname_r(p->in, path, sizeof(path)))
+		return err_sys(e, "--port pty");
+	end = open(path, O_RDWR | O_NOCTTY | O_CLOEXEC);
+	if (end < 0 || set_raw(end, false, &before))
+		return err_sys(e, "--port pty: %s", path);
+	p->opens = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
+	if (p->opens < 0 || inotify_add_watch(p->opens, path, IN_OPEN) < 0)
+		return err_sys(e, "--port pty: watching %s", path);
+	p->accept_watch.fd = p->opens;
+	p->accept_watch.ready = terminal_opened;
+	fprintf(stderr, "minivmm-backend: port %u is %s\n", p->index, path);
+	return loop_watch(console_loop(p->console), &p->accept_watch, e);
+}
+
+/* One at a time; the next waits in the backlog. */
+static void accept_ready(void *arg, uint32_t events)
+{
+	struct console_port *p = arg;
+	int sock = accept4(p->listen_sock, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+
+	(void)events;
+	if (sock < 0)
+		return;
+	set_watch(p, &p->accept_watch, -1, false);
+	p->in = p->out = sock;
+	console_connected(p, true);
+	console_port_update(p);
+}
+
+static int open_socket(struct console_port *p, struct err *e)
+{
+	int r = listener_open(&p->listener, SOCK_STREAM, "--port socket=", p->o->socket,
+			      &p->listen_sock, e);
+
+	if (r)
+		return r;
+	p->accept_watch.fd = p->listen_sock;
+	p->accept_watch.ready = accept_ready;
+	return loop_watch(console_loop(p->console), &p->accept_watch, e);
+}
+
+int console_port_init(struct console_port *p, const struct port_options *o, struct err *e)
+{
+	p->o = o;
+	p->in = p->out = p->listen_sock = p->opens = -1;
+	p->listener.dir = -1;
+	p->watch_in = (struct loop_watch){ .fd = -1, .events = EPOLLIN, .ready = in_ready, .arg = p };
+	p->watch_out =
+		(struct loop_watch){ .fd = -1, .events = EPOLLOUT, .ready = out_ready, .arg = p };
+	p->accept_watch = (struct loop_watch){ .fd = -1, .events = EPOLLIN, .arg = p };
+	if (o->stdio)
+		return open_stdio(p, e);
+	if (o->file)
+		return open_file(p, e);
+	return o->pty ? open_pty(p, e) : open_socket(p, e);
+}
+
+void console_port_fini(struct console_port *p)
+{
+	set_watch(p, &p->watch_in, -1, false);
+	set_watch(p, &p->watch_out, -1, false);
+	set_watch(p, &p->accept_watch, -1, false);
+	if (p->is_terminal)
+		tcsetattr(STDIN_FILENO, TCSANOW, &p->terminal);
+	if (p->o->stdio && p->out >= 0) {
+		fcntl(STDIN_FILENO, F_SETFL, p->in_flags);
+		fcntl(STDOUT_FILENO, F_SETFL, p->out_flags);
+	} else {
+		fd_close(&p->out);
+	}
+	fd_close(&p->listen_sock);
+	fd_close(&p->opens);
+	listener_close(&p->listener);
+	free(p->output);
+	p->output = NULL;
+}
