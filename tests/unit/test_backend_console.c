@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* minivmm-backend's console: a driver on one side, a socket, a file or a pseudo-terminal on the other. */
+/* minivmm-backend's console: a driver on one side, a socket, a file or a terminal on the other. */
 #include <endian.h>
 #include <errno.h>
 #include <fcntl.h>

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * virtio-console (VIRTIO 1.3, 5.3): console.c is the device, its queues and control messages,
- * console_port.c a port's end on the host: standard input and output, a file, a pseudo-terminal or a
- * Unix socket.
+ * console_port.c a port's end on the host: standard input and output, a file, a pseudo-terminal or
+ * a Unix socket.
  *
  * Theory of operation. Input is read from the host only while the guest has the port open and took
  * the input before. Output is written at once; what the host does not take now waits, and no
@@ -61,8 +61,8 @@ struct console_port {
 	struct misuse lost;
 };
 
-/* Opens what @o names; @p is zeroed but for console and index. 0 or -errno with @e; console_port_fini
- * follows in either case. */
+/* Opens what @o names; @p is zeroed but for console and index. 0 or -errno with @e;
+ * console_port_fini follows in either case. */
 int console_port_init(struct console_port *p, const struct port_options *o, struct err *e);
 /* Sets terminals back, closes, removes its socket. */
 void console_port_fini(struct console_port *p);
@@ -70,9 +70,10 @@ void console_port_fini(struct console_port *p);
 void console_port_update(struct console_port *p);
 /* Whether output can be taken now. */
 bool console_port_takes(const struct console_port *p);
-/* Writes the readable part of @chain, or keeps what cannot be written yet. @iov is scratch space for
- * RING_SEGMENTS_MAX. */
-void console_port_write(struct console_port *p, const struct ring_chain *chain, struct iovec *iov);
+/* Writes the readable part of @chain, or keeps what cannot be written yet. @iov is scratch space
+ * for RING_SEGMENTS_MAX. */
+void console_port_write(struct console_port *p, const struct ring_chain *chain,
+			struct iovec *iov);
 
 /* By a port: its input or room for output has come. */
 void console_wake(struct console_port *p);

@@ -32,10 +32,10 @@ static void set_watch(struct console_port *p, struct loop_watch *w, int fd, bool
 	w->fd = -1;
 	if (w == &p->watch_in)
 		p->in = -1;
-	log_warn("console: port %u cannot be waited for (%s): it gets no input, and what it does not take at once is lost", p->index, e.msg);
+	log_warn("console: port %u cannot be waited for (%s): no input, and output may be lost", p->index, e.msg);
 }
 
-/* The host's end takes and gives nothing any more; a socket and a pseudo-terminal may get another. */
+/* The host's end takes and gives nothing more; a socket and a pseudo-terminal may get another. */
 static void lose(struct console_port *p)
 {
 	set_watch(p, &p->watch_in, -1, false);
@@ -85,7 +85,8 @@ static void keep(struct console_port *p, const struct ring_chain *chain, uint64_
 	p->output = malloc(len);
 	if (!p->output || len < chain->out_len - off) {
 		if (misuse_first(&p->lost))
-			log_warn("console: port %u: output is lost: the guest sent more at once than can be kept; this is logged once", p->index);
+			log_warn("console: port %u: more output at once than can be kept, some is lost; this is logged once",
+				 p->index);
 	}
 	if (!p->output)
 		return;
@@ -200,7 +201,8 @@ static int open_file(struct console_port *p, struct err *e)
 	if (p->out < 0 || fstat(p->out, &st) < 0)
 		return err_sys(e, "--port file=%s", p->o->file);
 	if (!S_ISREG(st.st_mode))
-		return err_set(e, -EINVAL, "--port file=%s is no regular file; for others there are stdio, pty and socket=", p->o->file);
+		return err_set(e, -EINVAL, "--port file=%s is no regular file; there are stdio, pty and socket=, too",
+			       p->o->file);
 	p->connected = true;
 	return 0;
 }
@@ -274,7 +276,8 @@ int console_port_init(struct console_port *p, const struct port_options *o, stru
 	p->o = o;
 	p->in = p->out = p->listen_sock = p->opens = -1;
 	p->listener.dir = -1;
-	p->watch_in = (struct loop_watch){ .fd = -1, .events = EPOLLIN, .ready = in_ready, .arg = p };
+	p->watch_in =
+		(struct loop_watch){ .fd = -1, .events = EPOLLIN, .ready = in_ready, .arg = p };
 	p->watch_out =
 		(struct loop_watch){ .fd = -1, .events = EPOLLOUT, .ready = out_ready, .arg = p };
 	p->accept_watch = (struct loop_watch){ .fd = -1, .events = EPOLLIN, .arg = p };

@@ -4,8 +4,8 @@
  * host, where each is one of a Unix socket. vsock.c is the device and its packets, vsock_conn.c a
  * connection, vsock_host.c where connections come from and go to on the host.
  *
- * Ports. A program of the guest that connects to port P of the host (CID 2) gets a connection to the
- * socket PATH_P. A program of the host connects to PATH, writes "CONNECT P\n" and, when a program of
+ * Ports. A program of the guest that connects to port P of the host (CID 2) gets a connection to
+ * the socket PATH_P. A program of the host connects to PATH, writes "CONNECT P\n" and, when a program of
  * the guest listens at P, reads "OK HOSTPORT\n"; from there on the connection is the guest's.
  *
  * Theory of operation. Nothing is kept for the guest: bytes for it are read from a socket when
@@ -66,7 +66,7 @@ struct vsock_conn {
 	int sock;			/* owned; non-blocking */
 	struct loop_watch watch;	/* of sock; fd -1 when nothing of it matters now */
 	bool readable;			/* as far as is known */
-	bool paused;			/* readable, and the guest takes nothing: not watched for it */
+	bool paused;			/* not watched: readable, and the guest takes nothing */
 	bool ended;			/* the program sends no more, or the guest wants no more */
 	bool hung_up;			/* the program takes no more */
 	char line[VSOCK_LINE];		/* in VSOCK_HELLO */

@@ -174,8 +174,8 @@ static void count_forwarded(struct vsock_conn *c, uint32_t n)
 		c->update = true;
 }
 
-/* Gives the program @n pieces of @len bytes; returns how many bytes are done with. A program that is
- * gone is given nothing: the guest is told that, and what it still sends is dropped. */
+/* Gives the program @n pieces of @len bytes; returns how many bytes are done with. A program that
+ * is gone is given nothing: the guest is told that, and what it still sends is dropped. */
 static uint32_t put(struct vsock_conn *c, struct iovec *iov, size_t n, uint32_t len)
 {
 	struct msghdr m = { .msg_iov = iov, .msg_iovlen = n };
@@ -296,7 +296,7 @@ static uint16_t choose(struct vsock_conn *c, struct virtio_vsock_hdr *h)
 		c->respond = false;
 		return VIRTIO_VSOCK_OP_RESPONSE;
 	}
-	/* Before bytes: that it takes none is news at once, that it sends none only when all are sent. */
+	/* That it takes no bytes is news at once; that it sends none, when all are sent. */
 	n = shutdown_due(c) || !c->readable || c->ended || !room(c) ? 0 : fetch(c);
 	if (n) {
 		h->len = htole32(n);
@@ -345,7 +345,8 @@ static void socket_ready(void *arg, uint32_t events)
 		c->paused = c->readable;
 		c->readable |= (events & ~(uint32_t)EPOLLOUT) != 0;
 	} else if (c->hung_up) {
-		return vsock_conn_reset(c);	/* before it was accepted, or before all was taken */
+		/* Before it was accepted, or before all was taken. */
+		return vsock_conn_reset(c);
 	}
 	if (c->used)
 		flush(c);

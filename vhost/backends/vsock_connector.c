@@ -112,7 +112,8 @@ int vsock_connector_start(struct vsock_connector *c, const struct listener *at,
 
 	c->channel = -1;
 	if (strlen(at->name) + PORT_DIGITS >= sizeof(((struct sockaddr_un *)NULL)->sun_path))
-		return err_set(e, -ENAMETOOLONG, "--uds-path: \"%s\" with \"_\" and a port behind it is too long for a socket", at->name);
+		return err_set(e, -ENAMETOOLONG, "--uds-path: \"%s\" with \"_\" and a port is too long for a socket",
+			       at->name);
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
 		return err_sys(e, "vsock: socketpair");
 	pid = fork();
