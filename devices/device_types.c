@@ -160,6 +160,8 @@ const struct vu_device_type vu_device_types[] = {
 		.mq_feature = -1,
 		.config = VU_CONFIG_DAEMON,
 		.config_size = sizeof(struct virtio_input_config),
+		.config_window = { offsetof(struct virtio_input_config, select), 2, 0 },
+		.config_asked = true,
 		.required = BIT64(VU_PF_CONFIG),
 	},
 	[TYPE_MEDIA] = {
@@ -271,6 +273,8 @@ const struct vu_device_type vu_device_types[] = {
 		.virtio_id = VIRTIO_ID_VSOCK,
 		.pci_class = CLASS_COMMUNICATION_OTHER,
 		.queues_fixed = 3,
+		/* That of events: only a migration would have one to tell. */
+		.queues_kept = 1,
 		.queue_size = 128,
 		.mq_feature = -1,
 		.config = VU_CONFIG_DAEMON,

@@ -42,6 +42,7 @@ struct vu_device_type {
 	/* And those that queues= counts: their default. VU_QUEUES_PER_VCPU: one for each vCPU as
 	 * far as the daemon goes; VU_QUEUES_OF_DAEMON: what it has; 0: there are none. */
 	int8_t queues_default;
+	uint8_t queues_kept;			/* so many of the last ones no daemon is given */
 	uint16_t queue_size;			/* default of queue-size= */
 	/* The virtio feature that tells a driver of more than one counted queue, which then also
 	 * need protocol feature MQ; -1: a driver knows without. */
@@ -52,6 +53,9 @@ struct vu_device_type {
 	/* Loop, and set-up, of VU_CONFIG_OWN: writes all bytes but the number of queues. */
 	void (*config_own)(const struct vhost_user_device *dev, uint8_t *config);
 	struct virtio_config_window config_window;	/* bytes whose writes are handed on */
+	/* What a driver writes decides what it reads: a read waits for the daemon's bytes of now,
+	 * and of a write the whole window is handed on, as daemons of such a type expect. */
+	bool config_asked;
 	/* Where the front end says how many counted queues there are: an integer of so many bytes
 	 * in the config space; 0: nowhere. */
 	uint8_t config_queues_off, config_queues_size;

@@ -25,12 +25,50 @@ void vhost_user_config_load(struct vhost_user_device *dev)
 		d->config[t->config_queues_off + i] = (uint8_t)(counted >> (8 * i));
 }
 
-void vhost_user_config_reading(struct vhost_user_device *dev)
+static bool has_answer(void *arg)
+{
+	struct vhost_user_device *dev = arg;
+
+	if (dev->read.state == VHOST_USER_READ_ASKED)
+		return false;
+	dev->read.state = VHOST_USER_READ_NONE;
+	return true;
+}
+
+static void ask(struct vhost_user_device *dev, uint64_t off, unsigned size)
+{
+	struct machine *m = dev->machine;
+
+	if (!m->ops->in_vcpu(m->ctx) || dev->virtio.read_now || dev->lost ||
+	    dev->read.state != VHOST_USER_READ_NONE)
+		return;
+	dev->read = (struct vhost_user_read){
+		.state = VHOST_USER_READ_ASKED, .off = off, .size = size,
+		.value = virtio_config_bytes(&dev->virtio, off, size),
+	};
+	loop_post(m->loop, &dev->work);
+	machine_wait_until(m, has_answer, dev, &dev->read.value);
+}
+
+void vhost_user_config_answer(struct vhost_user_device *dev)
+{
+	struct vhost_user_read *r = &dev->read;
+
+	if (r->state != VHOST_USER_READ_ASKED)
+		return;
+	r->value = virtio_config_bytes(&dev->virtio, r->off, r->size);
+	r->state = VHOST_USER_READ_ANSWERED;
+	machine_wake(dev->machine);
+}
+
+void vhost_user_config_reading(struct vhost_user_device *dev, uint64_t off, unsigned size)
 {
 	const struct shmem_region *r = shmem_find(&dev->shmem, 0);
 	uint64_t at = dev->shmem.window.window.gpa;
 	struct virtio_pmem_config c = { 0 };
 
+	if (dev->type->config_asked)
+		ask(dev, off, size);
 	if (dev->type->config != VU_CONFIG_REGION)
 		return;
 	if (at != GUEST_WINDOW_NOWHERE)
@@ -42,6 +80,10 @@ void vhost_user_config_written(struct vhost_user_device *dev, unsigned off, unsi
 {
 	if (dev->type->config == VU_CONFIG_OWN)
 		return;
+	if (dev->type->config_asked) {
+		off = dev->type->config_window.off;
+		len = dev->type->config_window.len;
+	}
 	for (unsigned i = off; i < off + len; i++)
 		dev->config_dirty[i / 64] |= BIT64(i % 64);
 }
@@ -64,4 +106,15 @@ void vhost_user_config_flush(struct vhost_user_device *dev)
 			vu_frontend_config_write(f, at, len);
 	}
 	memset(dev->config_dirty, 0, sizeof(dev->config_dirty));
+}
+
+void vhost_user_config_work(struct vhost_user_device *dev)
+{
+	vhost_user_config_flush(dev);
+	if (dev->read.state != VHOST_USER_READ_ASKED)
+		return;
+	if (dev->lost)
+		vhost_user_config_answer(dev);
+	else
+		vu_frontend_config_read(&dev->frontend);
 }

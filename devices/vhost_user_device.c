@@ -45,8 +45,8 @@ void vhost_user_device_latch(struct vhost_user_device *dev)
 	const struct virtio_dev *d = &dev->virtio;
 	struct vu_frontend *f = &dev->frontend;
 
-	f->n_rings = d->n_queues;
-	for (unsigned i = 0; i < d->n_queues; i++) {
+	f->n_rings = d->n_queues - dev->type->queues_kept;
+	for (unsigned i = 0; i < f->n_rings; i++) {
 		const struct virtio_queue *q = &d->queues[i];
 
 		f->rings[i] = (struct vu_ring){ .enabled = q->enabled, .size = q->size,
@@ -136,7 +136,7 @@ static void work_run(void *arg)
 	struct vhost_user_device *dev = arg;
 	const struct virtio_dev *d = &dev->virtio;
 
-	vhost_user_config_flush(dev);
+	vhost_user_config_work(dev);
 	if (d->resetting)
 		stop_step(dev);
 	else if (d->live && dev->run == VHOST_USER_IDLE &&
@@ -158,9 +158,9 @@ static void want_work(struct virtio_dev *d)
 	loop_post(dev->machine->loop, &dev->work);
 }
 
-static void config_reading(struct virtio_dev *d)
+static void config_reading(struct virtio_dev *d, uint64_t off, unsigned size)
 {
-	vhost_user_config_reading(d->backend_arg);
+	vhost_user_config_reading(d->backend_arg, off, size);
 }
 
 static void config_write(struct virtio_dev *d, unsigned off, unsigned len)
@@ -241,6 +241,7 @@ static void daemon_lost(void *arg, const char *why, bool daemon_dead)
 		return;
 	}
 	log_error("device %s", why);
+	vhost_user_config_answer(dev);
 	if (dev->on_lost == VHOST_USER_EXIT) {
 		log_error("device %s: so the machine ends (on-lost=exit)", dev->id);
 		dev->machine->ops->request(dev->machine->ctx, MACHINE_DEVICE_LOST, 0);
@@ -287,6 +288,15 @@ static void daemon_config_changed(void *arg)
 	vhost_user_config_flush(dev);
 	vhost_user_config_load(dev);
 	virtio_config_changed(&dev->virtio);
+}
+
+static void daemon_config_read(void *arg)
+{
+	struct vhost_user_device *dev = arg;
+
+	vhost_user_config_flush(dev);
+	vhost_user_config_load(dev);
+	vhost_user_config_answer(dev);
 }
 
 static void daemon_ring_error(void *arg)
@@ -355,6 +365,7 @@ static const struct vu_frontend_ops frontend_ops = {
 	.lost = daemon_lost,
 	.dead = daemon_ended,
 	.config_changed = daemon_config_changed,
+	.config_read = daemon_config_read,
 	.ring_error = daemon_ring_error,
 	.shmem_map = daemon_maps,
 	.shmem_unmap = daemon_unmaps,
@@ -497,6 +508,8 @@ void vhost_user_device_reset(struct vhost_user_device *dev, void (*done)(void *a
 	assert(dev->realized && !dev->reset_done);
 	dev->reset_done = done;
 	dev->reset_arg = arg;
+	vhost_user_config_answer(dev);
+	dev->read.state = VHOST_USER_READ_NONE;
 	virtio_reset(&dev->virtio);
 	loop_post(dev->machine->loop, &dev->work);
 }

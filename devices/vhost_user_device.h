@@ -62,6 +62,18 @@ enum vhost_user_run {
 				 * may be another one by now, with a daemon that has no ring */
 };
 
+/* A vCPU's read of config that waits for the daemon. */
+struct vhost_user_read {
+	enum {
+		VHOST_USER_READ_NONE,
+		VHOST_USER_READ_ASKED,
+		VHOST_USER_READ_ANSWERED,	/* the vCPU has not gone on yet */
+	} state;
+	uint64_t off;
+	unsigned size;
+	uint64_t value;			/* what it gets */
+};
+
 struct vhost_user_device {
 	char id[VHOST_USER_ID_MAX + 1];
 	const struct vhost_user_options *options;	/* borrowed */
@@ -99,6 +111,7 @@ struct vhost_user_device {
 	struct loop_job work;
 	uint64_t config_dirty[VIRTIO_CONFIG_MAX / 64];	/* vhost_user_config.c's: bytes written,
 							 * not handed on yet */
+	struct vhost_user_read read;	/* vhost_user_config.c's */
 	void (*reset_done)(void *arg);	/* of vhost_user_device_reset; NULL: none under way */
 	void *reset_arg;
 };

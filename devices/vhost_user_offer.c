@@ -16,7 +16,8 @@ static unsigned queues_room(const struct vhost_user_device *dev)
 {
 	const struct vu_device_type *t = dev->type;
 	const struct vu_frontend *f = &dev->frontend;
-	unsigned max = f->queues_max < VIRTIO_QUEUES_MAX ? f->queues_max : VIRTIO_QUEUES_MAX;
+	uint64_t has = (uint64_t)f->queues_max + t->queues_kept;
+	unsigned max = (unsigned)min_u64(has, VIRTIO_QUEUES_MAX);
 	unsigned room = max > t->queues_fixed ? max - t->queues_fixed : 0;
 	bool many = t->mq_feature < 0 || (f->protocol & BIT64(VU_PF_MQ) &&
 					  f->features & BIT64(t->mq_feature));
@@ -40,9 +41,10 @@ static int count_queues(const struct vhost_user_device *dev, unsigned *ret, stru
 		want = o->vcpus > 1 && room > 1 && is_told ? (unsigned)min_u64(o->vcpus, room) : 1;
 	else
 		want = (unsigned)t->queues_default;
-	if (dev->frontend.queues_max < t->queues_fixed || want > room)
+	if ((uint64_t)dev->frontend.queues_max + t->queues_kept < t->queues_fixed || want > room)
 		return err_set(e, -EINVAL, "device %s: it needs %u queues, but the daemon at %s serves %u%s",
-			       dev->id, t->queues_fixed + want, dev->where, t->queues_fixed + room,
+			       dev->id, t->queues_fixed - t->queues_kept + want, dev->where,
+			       (unsigned)min_u64(dev->frontend.queues_max, VIRTIO_QUEUES_MAX),
 			       o->queues_given ? ": give queues= less, or start the daemon with more" :
 			       ": start the daemon with more");
 	*ret = t->queues_fixed + want;
@@ -69,15 +71,16 @@ int vhost_user_offer_fits(const struct vhost_user_device *dev, struct err *e)
 	const struct virtio_dev *d = &dev->virtio;
 	const struct vu_frontend *f = &dev->frontend;
 	uint64_t lacks = d->offered & ~vu_features_offer(dev->type, f->features);
-	unsigned queues = dev->type->queues_fixed + queues_room(dev);
+	unsigned queues = dev->type->queues_fixed - dev->type->queues_kept + queues_room(dev);
+	unsigned has = d->n_queues - dev->type->queues_kept;
 
 	if (lacks)
 		return err_set(e, -EINVAL, "the daemon at %s offers less than the one before, of virtio"
 			       " features 0x%" PRIx64 " is missing: start it as it was", dev->where, lacks);
-	if (f->queues_max < d->n_queues || queues < d->n_queues)
+	if (f->queues_max < has || queues < has)
 		return err_set(e, -EINVAL, "the daemon at %s serves %u queues, the device has %u: start it"
 			       " with as many as before", dev->where,
-			       queues < f->queues_max ? queues : f->queues_max, d->n_queues);
+			       queues < f->queues_max ? queues : f->queues_max, has);
 	for (unsigned id = 0; id < VU_SHMEM_REGIONS; id++) {
 		const struct shmem_region *r = shmem_find(&dev->shmem, id);
 

@@ -166,17 +166,22 @@ void virtio_reset_done(struct virtio_dev *d)
 	d->transport->reset_done(d);
 }
 
-uint64_t virtio_config_read(struct virtio_dev *d, uint64_t off, unsigned size)
+uint64_t virtio_config_bytes(const struct virtio_dev *d, uint64_t off, unsigned size)
 {
 	uint64_t value = 0;
 
-	if (d->backend->config_reading)
-		d->backend->config_reading(d);
 	for (unsigned i = 0; i < size; i++) {
 		if (range_ok(off, i + 1, d->config_size))
 			value |= (uint64_t)d->config[off + i] << (8 * i);
 	}
 	return value;
+}
+
+uint64_t virtio_config_read(struct virtio_dev *d, uint64_t off, unsigned size)
+{
+	if (d->backend->config_reading)
+		d->backend->config_reading(d, off, size);
+	return virtio_config_bytes(d, off, size);
 }
 
 static bool config_writable(const struct virtio_dev *d)

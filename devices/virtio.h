@@ -55,8 +55,9 @@ struct virtio_backend_ops {
 	void (*stop)(struct virtio_dev *d);
 	/* The driver wrote config bytes [off, off + len); d->config holds them. May be NULL. */
 	void (*config_write)(struct virtio_dev *d, unsigned off, unsigned len);
-	/* The driver reads config: the last moment to bring d->config up to date. May be NULL. */
-	void (*config_reading)(struct virtio_dev *d);
+	/* The driver reads @size bytes of config at @off: the last moment to bring d->config up to
+	 * date. May be NULL. */
+	void (*config_reading)(struct virtio_dev *d, uint64_t off, unsigned size);
 };
 
 /* What the transport does for the device. */
@@ -104,6 +105,7 @@ struct virtio_dev {
 	uint64_t doorbells;		/* mask of queues whose doorbell is an ioeventfd */
 	unsigned config_size;
 	uint8_t config[VIRTIO_CONFIG_MAX];
+	bool read_now;			/* the read under way cannot have its value later */
 	struct virtio_config_window config_window;
 	struct shmem *shmem;		/* borrowed: for the transport to show; NULL: none */
 	struct misuse misuse;		/* what the driver has no right to do */
@@ -133,6 +135,8 @@ void virtio_set_status(struct virtio_dev *d, uint8_t status);
 uint8_t virtio_get_status(const struct virtio_dev *d);
 /* Config space: any offset, size 1, 2, 4 or 8. Bytes behind its end read 0 and are not written. */
 uint64_t virtio_config_read(struct virtio_dev *d, uint64_t off, unsigned size);
+/* What such a read gives of d->config as it is. */
+uint64_t virtio_config_bytes(const struct virtio_dev *d, uint64_t off, unsigned size);
 void virtio_config_write(struct virtio_dev *d, uint64_t off, unsigned size, uint64_t value);
 /* Queue @index, or NULL when there is none. */
 struct virtio_queue *virtio_queue_at(struct virtio_dev *d, unsigned index);

@@ -388,8 +388,11 @@ static void config_reading(struct pci_dev *d, unsigned off, unsigned len)
 	uint32_t at;
 	unsigned size;
 
-	if (in_cfg_data(p, off, len) && cfg_access(p, &at, &size))
-		pci_dev_set(d, p->cfg_cap + CAP_CFG_DATA, size, bar_read(p, at, size));
+	if (!in_cfg_data(p, off, len) || !cfg_access(p, &at, &size))
+		return;
+	p->virtio->read_now = true;
+	pci_dev_set(d, p->cfg_cap + CAP_CFG_DATA, size, bar_read(p, at, size));
+	p->virtio->read_now = false;
 }
 
 static void config_written(struct pci_dev *d, unsigned off, unsigned len)

@@ -63,6 +63,9 @@ static void run_notice(void *arg)
 	case VU_NOTICE_CONFIG:
 		ops->config_changed(f->arg);
 		return;
+	case VU_NOTICE_CONFIG_READ:
+		ops->config_read(f->arg);
+		return;
 	case VU_NOTICE_RING_ERROR:
 		if (ops->ring_error)
 			ops->ring_error(f->arg);

@@ -123,6 +123,9 @@ struct vu_frontend_ops {
 	void (*dead)(void *arg);
 	/* CONFIG_CHANGE_MSG was answered and the config read anew. */
 	void (*config_changed)(void *arg);
+	/* The answer to vu_frontend_config_read: config is what the daemon has now, or as it was
+	 * when it could not say. May be NULL for an owner that never asks. */
+	void (*config_read)(void *arg);
 	/* The daemon reports that it cannot go on with one of its rings (SET_VRING_ERR's eventfd);
 	 * logged here already. May be NULL. */
 	void (*ring_error)(void *arg);
@@ -228,6 +231,8 @@ struct vu_frontend {
 
 	uint64_t config_dirty[VU_CONFIG_MAX / 64];	/* bytes the guest wrote, not sent yet */
 	bool config_stale;		/* the daemon says its config changed */
+	bool config_wanted;		/* the owner wants it read */
+	bool config_news, config_owed;	/* GET_CONFIG under way is for these two */
 	bool config_busy;		/* a GET_CONFIG or SET_CONFIG is unanswered */
 	struct misuse config_refused;
 
@@ -271,6 +276,10 @@ void vu_frontend_stop(struct vu_frontend *f);
 /* Guest wrote config space: SET_CONFIG of the cache's bytes [off, off + len). What is beyond the
  * config or comes while connecting is dropped. Any number of writes costs no memory. */
 void vu_frontend_config_write(struct vu_frontend *f, unsigned off, unsigned len);
+
+/* Reads the config again, after every write of before this call has reached the daemon: config_read
+ * or `lost` follows. Asking again meanwhile is the same as once. */
+void vu_frontend_config_read(struct vu_frontend *f);
 
 /* After -EINPROGRESS: the owner can decide about the daemon's SHMEM request now and is asked again,
  * from the loop. Harmless when nothing waits. */

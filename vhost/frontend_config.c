@@ -74,6 +74,8 @@ static int got_config(struct vu_frontend *f, const struct vu_pending *p, const s
 	f->config_busy = false;
 	if (r < 0)
 		return r;
+	if (f->config_owed)
+		vu_frontend_notify(f, VU_NOTICE_CONFIG_READ);
 	if (r == 0) {
 		if (misuse_first(&f->config_refused))
 			log_warn("%s (socket %s): the daemon cannot read its config space; what "
@@ -81,7 +83,8 @@ static int got_config(struct vu_frontend *f, const struct vu_pending *p, const s
 		return 0;
 	}
 	store(f, m->payload.config.data);
-	vu_frontend_notify(f, VU_NOTICE_CONFIG);
+	if (f->config_news)
+		vu_frontend_notify(f, VU_NOTICE_CONFIG);
 	return 0;
 }
 
@@ -136,13 +139,21 @@ void vu_config_pump(struct vu_frontend *f)
 	    vu_channel_pending(&f->channel))
 		return;
 	/* The back channel's answer goes first, see vu_back. */
-	if (send_dirty(f) || !f->config_stale || vu_channel_pending(&f->back))
+	if (send_dirty(f) || !(f->config_stale || f->config_wanted) || vu_channel_pending(&f->back))
 		return;
-	f->config_stale = false;
+	f->config_news = f->config_stale;
+	f->config_owed = f->config_wanted;
+	f->config_stale = f->config_wanted = false;
 	if (!vu_has(f, VU_PF_CONFIG) || !vu_config_fill(f, 0, &m, &e))
 		return;
 	f->config_busy = true;
 	vu_engine_request(f, &m, 0, f->params.config_size, got_config);
+}
+
+void vu_frontend_config_read(struct vu_frontend *f)
+{
+	f->config_wanted = true;
+	vu_engine_pump(f);
 }
 
 void vu_frontend_config_write(struct vu_frontend *f, unsigned off, unsigned len)
