@@ -190,6 +190,15 @@ static const char *next_item(const char *text, char *item)
 	return *text ? text + 1 : NULL;
 }
 
+/* Dash and underscore are one sign: what is typed comes from many programs. */
+static bool is_key(const char *key, const char *typed)
+{
+	for (; *key && *typed; key++, typed++)
+		if (*key != *typed && (!strchr("-_", *key) || !strchr("-_", *typed)))
+			return false;
+	return *key == *typed;
+}
+
 static int parse_item(const char *option, char *item, const char *bare_key,
 		      const struct keyval *table, void *target, struct err *e)
 {
@@ -204,7 +213,7 @@ static int parse_item(const char *option, char *item, const char *bare_key,
 		value = item;
 	}
 	for (const struct keyval *k = table; k->key; k++) {
-		if (strcmp(k->key, key)) {
+		if (!is_key(k->key, key)) {
 			if (k->type != KEYVAL_REFUSED)
 				err_list_add(known, sizeof(known), k->key);
 			continue;

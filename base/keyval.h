@@ -4,8 +4,8 @@
  *
  * Grammar: items are separated by commas; the first may be a bare word (its key is the table's
  * `first`); a bool key may be bare (= on); a comma in a value is written twice, as QEMU does. A
- * key may come once, a list's often. Every error names the option, the key and what would be
- * accepted.
+ * key may come once, a list's often; a dash in it may be written as an underscore, and the reverse.
+ * Every error names the option, the key and what would be accepted.
  */
 #ifndef BASE_KEYVAL_H
 #define BASE_KEYVAL_H

@@ -17,9 +17,9 @@ struct vhost_user_device;
  * reset), but for the number of queues; of VU_CONFIG_REGION there is nothing of the daemon's. */
 void vhost_user_config_load(struct vhost_user_device *dev);
 /* Any thread. The guest is about to read @size bytes of it at @off: VU_CONFIG_REGION is made now,
- * since the guest may move the region; nowhere it has no size. Of a type whose config is asked for a
- * vCPU's exit waits, and gets the daemon's bytes; so does one at a time, and who reads beside it
- * gets what was read before. */
+ * since the guest may move the region; nowhere it has no size. Of a type whose config is asked
+ * for, a vCPU's exit waits and gets the daemon's bytes; one does so at a time, and who reads beside
+ * it gets what was read before. */
 void vhost_user_config_reading(struct vhost_user_device *dev, uint64_t off, unsigned size);
 /* Loop. Hands on writes, and asks the daemon when a read waits for it. */
 void vhost_user_config_work(struct vhost_user_device *dev);

@@ -58,7 +58,6 @@ const struct keyval vhost_user_keys[] = {
 	NUMBER("virtio-id", virtio_id, 1, VIRTIO_ID_LAST, "generic only: the virtio device number"),
 	NUMBER("config-size", config_size, 1, VIRTIO_CONFIG_MAX,
 	       "generic only: bytes of config space that the daemon serves; none without"),
-	NUMBER("config_size", config_size, 1, VIRTIO_CONFIG_MAX, "the same as config-size"),
 	{ .key = "shmem-max", .type = KEYVAL_SIZE, .offset = FIELD(shmem_max),
 	  .help = "most that the daemon's shared memory regions may have; 64G" },
 	{ .key = "window-idle-max", .type = KEYVAL_SIZE, .offset = FIELD(window_idle_max),
@@ -252,6 +251,9 @@ static int apply_type(struct vhost_user_options *o, struct err *e)
 
 	if (t == vu_generic_type && !o->virtio_id_given)
 		return err_set(e, -EINVAL, OPTION " generic: which device? Add virtio-id=NUMBER");
+	if (t == vu_generic_type && !o->queues_given)
+		return err_set(e, -EINVAL, OPTION " %s: how many queues has it? Add num_vqs=NUMBER",
+			       o->word);
 	if (t != vu_generic_type && o->virtio_id_given)
 		return err_set(e, -EINVAL, OPTION " %s: virtio-id: the type says it already; use generic for"
 			       " another", t->name);

@@ -263,7 +263,7 @@ MMIO_RNG, MMIO_BLK = Device("rng", no_files, MMIO), Device("blk", disk, MMIO)
 SHMEM = "generic"       # whose daemon is shmem_daemon
 QEMUS_DISK = "block"    # another name of blk: its daemon is qemu-storage-daemon
 BY_MMIO = "_by_mmio"
-REGIONS = Device(SHMEM, no_files, ",virtio-id=63")
+REGIONS = Device(SHMEM, no_files, ",virtio-id=63,num_vqs=1")
 PMEM = Device("pmem", persistent)
 PMEM_WITHOUT_ROOM = Device("pmem", without_room)
 QEMUS = Device(QEMUS_DISK, qemus_disk)

@@ -48,7 +48,7 @@ def swaps(programs, huge=None):
                                   pass_fds=[theirs.fileno()], stdout=subprocess.PIPE, text=True)
         vmm = subprocess.Popen([programs["minivmm"], "--kernel", programs["touch"], "--cmdline", "touch",
                                 "--memory", "16M", "--log-level", "error",
-                                "--vhost-user", f"generic,virtio-id=63,fd={ours.fileno()}"],
+                                "--vhost-user", f"generic,virtio-id=63,num_vqs=1,fd={ours.fileno()}"],
                                pass_fds=[ours.fileno()], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
     out = ended("the daemon", daemon)
     ended("minivmm", vmm)

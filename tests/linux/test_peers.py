@@ -156,7 +156,7 @@ def generic_device(t, release, quirk, came):
     path = t.dir / "object"
     path.write_bytes(bytes(PAGE))
     vm = t.start("minivmm", [*tiny_guest.command(t, tiny_guest.HELLO + tiny_guest.SPIN),
-                             "--vhost-user", f"generic,virtio-id=27,socket={peer.socket}{quirk}"])
+                             "--vhost-user", f"generic,virtio-id=27,num_vqs=1,socket={peer.socket}{quirk}"])
     vm.expect("U\n", 20)
     assert peer.ask_map(path) == came
     vm.stop()

@@ -164,7 +164,7 @@ def writing_all_of_an_unmapped_window_costs_next_to_nothing(t):
     daemon = hostile_daemon.Daemon(t.dir / "empty.sock", region=8 << 30)
     vm = guest.Guest(t, kernel=KERNEL, verbs=f"verify read-line wipe={WINDOW},8G,4096 wipe={WINDOW},32M read-line "
                                              "write=4M sync poweroff")
-    vm.command += ["--vhost-user", f"generic,virtio-id=60,socket={daemon.path},window-idle-max=64M"]
+    vm.command += ["--vhost-user", f"generic,virtio-id=60,num_vqs=1,socket={daemon.path},window-idle-max=64M"]
     with large_pages():
         vm.start(stdin=subprocess.PIPE)
         vm.process.expect(LINE, guest.SECONDS)

@@ -47,7 +47,7 @@ def taken_away_while_it_is_cut_short(t):
     daemon = hostile.Daemon(t.dir / "d.sock", region=2 << 20)
     t.processes.append(daemon)
     vmm = t.start("minivmm", tiny_guest.command(t, READ, "--vhost-user",
-                                                f"generic,virtio-id=60,transport=mmio,socket={daemon.path}"))
+                                                f"generic,virtio-id=60,num_vqs=1,transport=mmio,socket={daemon.path}"))
     vmm.expect("U")
     for n in range(TIMES):
         fd = os.memfd_create("object")

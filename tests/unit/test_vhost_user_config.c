@@ -74,7 +74,7 @@ static void config_writes_of_a_generic_device_are_one_message_a_run(void **state
 {
 	struct vhost_user_rig *r = *state;
 
-	vhost_user_rig_plug(r, "23,socket=/run/x,config-size=16");
+	vhost_user_rig_plug(r, "23,socket=/run/x,num_vqs=1,config-size=16");
 	assert_true(guest_negotiate(&r->guest, RIG_V1));
 	guest_write(&r->guest, VIRTIO_PCI_DEVICE_CONFIG + 2, 4, 0x44332211);
 	guest_write(&r->guest, VIRTIO_PCI_DEVICE_CONFIG + 12, 8, UINT64_MAX);

@@ -131,16 +131,29 @@ static void the_generic_device_takes_qemus_words(void **state)
 	assert_int_equal(o->config_size, 8);
 }
 
+static void a_dash_in_a_key_may_be_an_underscore(void **state)
+{
+	const struct vhost_user_options *o;
+
+	(void)state;
+	o = parsed("generic,virtio_id=17,num-vqs=3,vq-size=128,config_size=8,socket=s");
+
+	assert_int_equal(o->virtio_id, 17);
+	assert_int_equal(o->queues, 3);
+	assert_int_equal(o->queue_size, 128);
+	assert_int_equal(o->config_size, 8);
+}
+
 static void the_generic_device_has_qemus_defaults(void **state)
 {
 	const struct vhost_user_options *o;
 
 	(void)state;
-	o = parsed("generic,virtio-id=17,socket=s");
+	o = parsed("generic,virtio-id=17,num_vqs=2,socket=s");
 
 	assert_int_equal(o->queue_size, 64);
 	assert_int_equal(o->config_size, 0);
-	assert_int_equal(o->type->queues_default, 1);
+	assert_int_equal(o->queues, 2);
 }
 
 static void a_file_system_has_a_tag(void **state)
@@ -206,6 +219,8 @@ static void what_does_not_fit_the_type_is_refused(void **state)
 	refused("blk,socket=s,virtio-id=3", "generic");
 	refused("23,socket=s,virtio-id=23", "leave out");
 	refused("generic,socket=s", "virtio-id=NUMBER");
+	refused("generic,virtio_id=17,socket=s", "num_vqs=NUMBER");
+	refused("23,socket=s", "num_vqs=NUMBER");
 	refused("socket=s,type=disk", "snd, spi, vsock, generic)");
 }
 
@@ -313,6 +328,7 @@ int main(void)
 		cmocka_unit_test_teardown(a_type_or_its_alias_or_its_number_is_the_type, teardown),
 		cmocka_unit_test_teardown(a_number_without_a_row_is_the_generic_device, teardown),
 		cmocka_unit_test_teardown(the_generic_device_takes_qemus_words, teardown),
+		cmocka_unit_test_teardown(a_dash_in_a_key_may_be_an_underscore, teardown),
 		cmocka_unit_test_teardown(the_generic_device_has_qemus_defaults, teardown),
 		cmocka_unit_test_teardown(an_inherited_socket_is_given_by_its_number, teardown),
 		cmocka_unit_test_teardown(a_file_system_has_a_tag, teardown),
