@@ -187,6 +187,8 @@ const struct vu_device_type vu_device_types[] = {
 		.config = VU_CONFIG_OWN,
 		.config_size = offsetof(struct virtio_net_config, speed),
 		.config_own = vhost_user_own_net,
+		.features_own = vhost_user_own_net_features,
+		.config_optional = true,
 		.withheld = NET_CONTROL | NET_BEHIND,
 		.withheld_why = "there is no control queue, and what needs it; the speed, and hashes of"
 				" packets, lie behind the config space that there is",

@@ -52,6 +52,10 @@ struct vu_device_type {
 	uint16_t config_size;			/* bytes, of VU_CONFIG_DAEMON, _REGION, _OWN */
 	/* Loop, and set-up, of VU_CONFIG_OWN: writes all bytes but the number of queues. */
 	void (*config_own)(const struct vhost_user_device *dev, uint8_t *config);
+	/* And what a driver is offered in place of @offered, since some features say what stands
+	 * there; NULL: the same. */
+	uint64_t (*features_own)(const struct vhost_user_device *dev, uint64_t offered);
+	bool config_optional;			/* of VU_CONFIG_OWN: a daemon may serve one, too */
 	struct virtio_config_window config_window;	/* bytes whose writes are handed on */
 	/* What a driver writes decides what it reads: a read waits for the daemon's bytes of now,
 	 * and of a write the whole window is handed on, as daemons of such a type expect. */

@@ -101,7 +101,7 @@ void vhost_user_again_resume(struct vhost_user_device *dev)
 	for (unsigned i = 0; i < f->n_rings && r == 0; i++)
 		r = place_ring(dev, i, &e);
 	if (r == 0)
-		r = vu_frontend_start(f, dev->virtio.acked, &e);
+		r = vu_frontend_start(f, vhost_user_offer_acked(dev), &e);
 	if (r) {
 		log_error("device %s cannot go on: %s: it works when the guest has reset it", dev->id,
 			  e.msg);

@@ -69,7 +69,7 @@ static void start_step(struct vhost_user_device *dev)
 	vhost_user_device_latch(dev);
 	r = d->transport->connect(d, &e);
 	if (!r)
-		r = vu_frontend_start(&dev->frontend, d->acked, &e);
+		r = vu_frontend_start(&dev->frontend, vhost_user_offer_acked(dev), &e);
 	if (r) {
 		d->transport->disconnect(d);
 		start_failed(dev, e.msg);
@@ -380,8 +380,10 @@ int vhost_user_device_negotiate(struct vhost_user_device *dev, int *sock, int *p
 	struct vu_frontend_params params = {
 		.name = dev->id,
 		.socket = dev->where,
-		.config_size = vu_config_is_daemons(dev->type) ?
+		.config_size = vu_config_is_daemons(dev->type) || dev->type->config_optional ?
 			       (unsigned)dev->options->config_size : 0,
+		.config_optional = dev->type->config_optional,
+		.mtu = (uint16_t)dev->options->mtu,
 		.required = dev->type->required,
 		.quirk = dev->options->quirk,
 		.shared = dev->options->shmem_share ? NULL : &dev->machine->shared,
@@ -466,7 +468,7 @@ int vhost_user_device_realize(struct vhost_user_device *dev, struct err *e)
 		return r;
 	d->backend = &backend_ops;
 	d->backend_arg = dev;
-	d->offered = vu_features_offer(dev->type, dev->frontend.features);
+	d->offered = vhost_user_offer_features(dev);
 	d->config_window = dev->type->config_window;
 	vhost_user_config_load(dev);
 	r = realize_regions(dev, e);

@@ -51,6 +51,32 @@ static int count_queues(const struct vhost_user_device *dev, unsigned *ret, stru
 	return 0;
 }
 
+uint64_t vhost_user_offer_features(const struct vhost_user_device *dev)
+{
+	const struct vu_device_type *t = dev->type;
+	uint64_t offered = vu_features_offer(t, dev->frontend.features);
+
+	return t->features_own ? t->features_own(dev, offered) : offered;
+}
+
+uint64_t vhost_user_offer_acked(const struct vhost_user_device *dev)
+{
+	uint64_t acked = dev->virtio.acked;
+
+	return dev->type->features_own ? acked & dev->frontend.features : acked;
+}
+
+/* A guest that keeps to an MTU of which its daemon does not know would be worse off than one
+ * without. */
+static int check_mtu(const struct vhost_user_device *dev, struct err *e)
+{
+	if (!dev->options->mtu_given || dev->frontend.protocol & BIT64(VU_PF_MTU))
+		return 0;
+	return err_set(e, -EINVAL, "device %s: the daemon at %s does not offer protocol feature MTU and"
+		       " cannot be told of mtu=; leave it out or use another daemon", dev->id,
+		       dev->where);
+}
+
 int vhost_user_offer_check(const struct vhost_user_device *dev, unsigned *ret_queues, struct err *e)
 {
 	const struct vu_frontend *f = &dev->frontend;
@@ -63,6 +89,8 @@ int vhost_user_offer_check(const struct vhost_user_device *dev, unsigned *ret_qu
 		return err_set(e, -EINVAL, "device %s: the daemon at %s has no shared memory region 0, which"
 			       " is what the guest would use of it; use another daemon or device type",
 			       dev->id, dev->where);
+	if (check_mtu(dev, e))
+		return -EINVAL;
 	return count_queues(dev, ret_queues, e);
 }
 
@@ -70,13 +98,15 @@ int vhost_user_offer_fits(const struct vhost_user_device *dev, struct err *e)
 {
 	const struct virtio_dev *d = &dev->virtio;
 	const struct vu_frontend *f = &dev->frontend;
-	uint64_t lacks = d->offered & ~vu_features_offer(dev->type, f->features);
+	uint64_t lacks = d->offered & ~vhost_user_offer_features(dev);
 	unsigned queues = dev->type->queues_fixed - dev->type->queues_kept + queues_room(dev);
 	unsigned has = d->n_queues - dev->type->queues_kept;
 
 	if (lacks)
 		return err_set(e, -EINVAL, "the daemon at %s offers less than the one before, of virtio"
 			       " features 0x%" PRIx64 " is missing: start it as it was", dev->where, lacks);
+	if (check_mtu(dev, e))
+		return -EINVAL;
 	if (f->queues_max < has || queues < has)
 		return err_set(e, -EINVAL, "the daemon at %s serves %u queues, the device has %u: start it"
 			       " with as many as before", dev->where,

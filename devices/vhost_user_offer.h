@@ -6,6 +6,8 @@
 #ifndef DEVICES_VHOST_USER_OFFER_H
 #define DEVICES_VHOST_USER_OFFER_H
 
+#include <stdint.h>
+
 #include "base/err.h"
 
 struct vhost_user_device;
@@ -18,5 +20,10 @@ int vhost_user_offer_check(const struct vhost_user_device *dev, unsigned *ret_qu
  * daemon, too: features (it may have more, which nobody is told of), queues, shared memory regions.
  * 0 or -errno with @e: what shrank. */
 int vhost_user_offer_fits(const struct vhost_user_device *dev, struct err *e);
+
+/* Set-up, and loop, the front end READY. What a driver is to be offered with this daemon. */
+uint64_t vhost_user_offer_features(const struct vhost_user_device *dev);
+/* Loop. What the driver acked, less what is between it and the front end alone. */
+uint64_t vhost_user_offer_acked(const struct vhost_user_device *dev);
 
 #endif

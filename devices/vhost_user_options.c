@@ -19,6 +19,9 @@
 /* PCI device ids 0x1040 and up carry the virtio id; vendor 0x1af4 has them up to 0x107f. */
 enum { VIRTIO_ID_LAST = 63 };
 
+/* Of IPv4: no link may have less, and Linux takes no less. */
+enum { MTU_MIN = 68 };
+
 #define SHMEM_MAX_DEFAULT GIB(64)
 
 static const char *const transports[] = { "pci", "mmio", NULL };
@@ -44,6 +47,8 @@ const struct keyval vhost_user_keys[] = {
 	  .given = FIELD(on_lost_given), .words = on_lost_words,
 	  .help = "what a device does whose daemon has ended" },
 	STRING("id", id, "name of the device in messages"),
+	STRING("mac", mac, "net: its address, as in 02:00:00:00:00:01"),
+	NUMBER("mtu", mtu, MTU_MIN, UINT16_MAX, "net: the largest packet that guest and daemon are to send"),
 	STRING("tag", tag, "fs: what a guest mounts it by, at most 36 bytes"),
 	{ .key = "transport", .type = KEYVAL_ENUM, .offset = FIELD(transport),
 	  .words = transports, .help = "how the guest reaches its registers" },
@@ -228,6 +233,28 @@ static int check_tag(const struct vhost_user_options *o, struct err *e)
 	return 0;
 }
 
+static int check_net(struct vhost_user_options *o, struct err *e)
+{
+	bool is_net = o->type->virtio_id == VIRTIO_ID_NET;
+	uint8_t *m = o->mac_bytes;
+	char end;
+
+	if (!is_net && (o->mac || o->mtu_given))
+		return err_set(e, -EINVAL, OPTION " %s: %s: only net has one; leave it out",
+			       o->type->name, o->mac ? "mac" : "mtu");
+	if (!o->mac)
+		return 0;
+	if (strlen(o->mac) != 17 || o->mac[strspn(o->mac, "0123456789abcdefABCDEF:")] ||
+	    sscanf(o->mac, "%2hhx:%2hhx:%2hhx:%2hhx:%2hhx:%2hhx%c", &m[0], &m[1], &m[2], &m[3], &m[4],
+		   &m[5], &end) != 6)
+		return err_set(e, -EINVAL, OPTION " net: mac: %s is not six bytes as in"
+			       " 02:00:00:00:00:01", o->mac);
+	if (m[0] & 1 || !(m[0] | m[1] | m[2] | m[3] | m[4] | m[5]))
+		return err_set(e, -EINVAL, OPTION " net: mac: %s is not the address of one interface; its"
+			       " first byte must be even, and all cannot be 0", o->mac);
+	return 0;
+}
+
 static int check_queues(const struct vhost_user_options *o, struct err *e)
 {
 	const struct vu_device_type *t = o->type;
@@ -292,6 +319,8 @@ int vhost_user_options_parse(struct vhost_user_options *o, const char *text, str
 		r = apply_type(o, e);
 	if (!r)
 		r = check_tag(o, e);
+	if (!r)
+		r = check_net(o, e);
 	if (!r)
 		r = check_queues(o, e);
 	return r;

@@ -36,6 +36,9 @@ struct vhost_user_options {
 	char *quirk_word;		/* as written, NULL: none; owned */
 	const struct vu_quirk *quirk;	/* that the daemon has; NULL: none */
 	char *tag;			/* of fs, 1 to VHOST_USER_TAG_MAX bytes; else NULL; owned */
+	char *mac;			/* of net, as written, NULL: none; owned */
+	uint8_t mac_bytes[6];		/* of it */
+	uint64_t mtu;			/* of net; 0: not given */
 	char *id;			/* NULL: the type's name and `number`; owned */
 	uint64_t queues, queue_size, config_size, virtio_id;
 	uint64_t shmem_max;		/* bytes of all shared memory regions together */
@@ -45,6 +48,7 @@ struct vhost_user_options {
 	bool shmem_share;		/* what is mapped into them is other daemons' memory, too */
 	bool reconnect;			/* default: on with socket */
 	bool fd_given, queues_given, queue_size_given, config_size_given, virtio_id_given;
+	bool mtu_given;
 	bool reconnect_given, on_lost_given;
 
 	/* Not parsed: the caller sets these before vhost_user_device_init. */

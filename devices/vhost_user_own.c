@@ -9,6 +9,7 @@
 #include <linux/virtio_net.h>
 #include <linux/virtio_scsi.h>
 
+#include "base/range.h"
 #include "devices/vhost_user_device.h"
 
 _Static_assert(sizeof(((struct virtio_fs_config *)0)->tag) == VHOST_USER_TAG_MAX, "length of a tag");
@@ -22,12 +23,60 @@ void vhost_user_own_fs(const struct vhost_user_device *dev, uint8_t *config)
 	memcpy(config, &c, sizeof(c));
 }
 
+/* Features about the config space that the daemon means. */
+static uint64_t daemon_says(const struct vhost_user_device *dev)
+{
+	return dev->frontend.has_config ? dev->frontend.features : 0;
+}
+
+static uint64_t hash(uint64_t h, const char *text)
+{
+	/* FNV-1a, 64 bits, the NUL included. */
+	do {
+		h = (h ^ (uint8_t)*text) * UINT64_C(0x100000001b3);
+	} while (*text++);
+	return h;
+}
+
+/* Locally administered; nothing about it is secret. */
+static void make_mac(const struct vhost_user_device *dev, uint8_t mac[6])
+{
+	uint64_t h = hash(hash(UINT64_C(0xcbf29ce484222325), dev->where), dev->id);
+
+	mac[0] = 0x02;
+	for (unsigned i = 1; i < 6; i++)
+		mac[i] = (uint8_t)(h >> (8 * i));
+}
+
 void vhost_user_own_net(const struct vhost_user_device *dev, uint8_t *config)
 {
-	struct virtio_net_config c = { .max_virtqueue_pairs = htole16(1) };
+	const size_t size = offsetof(struct virtio_net_config, speed);
+	const struct vhost_user_options *o = dev->options;
+	uint64_t said = daemon_says(dev);
+	struct virtio_net_config c = { 0 };
 
-	(void)dev;
-	memcpy(config, &c, offsetof(struct virtio_net_config, speed));
+	if (said)
+		memcpy(&c, dev->frontend.config, size);
+	if (o->mac)
+		memcpy(c.mac, o->mac_bytes, sizeof(c.mac));
+	else if (!(said & BIT64(VIRTIO_NET_F_MAC)))
+		make_mac(dev, c.mac);
+	if (!(said & BIT64(VIRTIO_NET_F_STATUS)))
+		c.status = htole16(VIRTIO_NET_S_LINK_UP);
+	if (o->mtu_given)
+		c.mtu = htole16((uint16_t)o->mtu);
+	c.max_virtqueue_pairs = htole16(1);
+	memcpy(config, &c, size);
+}
+
+uint64_t vhost_user_own_net_features(const struct vhost_user_device *dev, uint64_t offered)
+{
+	const uint64_t mtu = BIT64(VIRTIO_NET_F_MTU);
+
+	offered |= BIT64(VIRTIO_NET_F_MAC) | BIT64(VIRTIO_NET_F_STATUS);
+	if (dev->options->mtu_given)
+		return offered | mtu;
+	return daemon_says(dev) & mtu ? offered : offered & ~mtu;
 }
 
 /*

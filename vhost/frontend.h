@@ -151,6 +151,8 @@ struct vu_frontend_params {
 	const char *name;		/* device's id, for messages; borrowed */
 	const char *socket;		/* what the user wrote, for messages; borrowed */
 	unsigned config_size;		/* bytes to GET_CONFIG; 0: none, CONFIG not required */
+	bool config_optional;		/* a daemon without is right, too */
+	uint16_t mtu;			/* to be told, with protocol feature MTU; 0: nothing */
 	uint64_t required;		/* protocol features without which the device cannot work */
 	const struct vu_quirk *quirk;	/* that the daemon has; NULL: none */
 	unsigned deadline_ms;		/* of every wait; 0: VU_DEADLINE_MS */
@@ -181,6 +183,7 @@ struct vu_frontend {
 	bool has_protocol;		/* bit 30 was offered */
 	unsigned queues_max;		/* GET_QUEUE_NUM; without MQ UINT_MAX = unknown */
 	uint64_t slots_max;		/* memory regions the daemon takes */
+	bool has_config;		/* config is the daemon's; false: it has none */
 	uint8_t config[VU_CONFIG_MAX];	/* cache of params.config_size bytes */
 	/* Bytes of each shared memory region by shmid: multiples of VU_SHMEM_PAGE, their sum does
 	 * not overflow; 0: no such region. The same from ready to lost; all 0 without SHMEM. */

@@ -58,10 +58,13 @@ int vu_config_first(struct vu_frontend *f, const struct vu_pending *p, const str
 	(void)p;
 	if (r < 0)
 		return r;
+	if (r == 0 && f->params.config_optional)
+		return 0;
 	if (r == 0)
 		return err_set(e, -EPROTO, "the daemon cannot give %u bytes of config space; use "
 			       "another daemon or device type", f->params.config_size);
 	store(f, m->payload.config.data);
+	f->has_config = true;
 	return 0;
 }
 

@@ -42,7 +42,8 @@ static int got_features_again(struct vu_frontend *f, const struct vu_pending *p,
 static int check_required(const struct vu_frontend *f, struct err *e)
 {
 	uint64_t required = f->params.required |
-			    (f->params.config_size ? BIT64(VU_PF_CONFIG) : 0);
+			    (f->params.config_size && !f->params.config_optional ?
+			     BIT64(VU_PF_CONFIG) : 0);
 	uint64_t missing = required & ~f->protocol;
 	const struct vu_quirk *q = vu_quirk_to_get(missing, f->protocol_offered);
 	char names[VU_NAMES];
@@ -115,6 +116,15 @@ static int got_slots(struct vu_frontend *f, const struct vu_pending *p, const st
 		       (unsigned long long)f->slots_max, f->mem->count);
 }
 
+static int fill_mtu(struct vu_frontend *f, unsigned ring, struct vu_msg *m, struct err *e)
+{
+	(void)ring;
+	(void)e;
+	m->header.size = sizeof(m->payload.u64);
+	m->payload.u64 = f->params.mtu;
+	return f->params.mtu > 0;
+}
+
 #define NEEDS(name) .needs = BIT64(VU_PF_##name)
 
 /*
@@ -131,6 +141,7 @@ static const struct vu_step connect_steps[] = {
 	{ VU_GET_MAX_MEM_SLOTS, NEEDS(CONFIGURE_MEM_SLOTS), .answer = got_slots },
 	{ VU_SET_BACKEND_REQ_FD, NEEDS(BACKEND_REQ), .fill = vu_back_fill },
 	{ VU_SET_OWNER },
+	{ VU_NET_SET_MTU, NEEDS(MTU), .fill = fill_mtu },
 	{ VU_GET_FEATURES, .answer = got_features_again },
 	{ VU_GET_SHMEM_CONFIG, NEEDS(SHMEM), .answer = vu_shmem_config },
 	{ VU_GET_CONFIG, NEEDS(CONFIG), .fill = vu_config_fill, .answer = vu_config_first },

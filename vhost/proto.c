@@ -167,7 +167,7 @@ const struct vu_feature vu_features[VU_PF_END] = {
 	[VU_PF_RARP] = { "RARP",
 		.why_not = "the announcement follows a live migration; minivmm has none" },
 	[VU_PF_REPLY_ACK] = { "REPLY_ACK", .frontend = true, .backend = true },
-	[VU_PF_MTU] = { "MTU", .why_not = "only a network device has an MTU to tell" },
+	[VU_PF_MTU] = { "MTU", .frontend = true },
 	[VU_PF_BACKEND_REQ] = { "BACKEND_REQ", .frontend = true, .backend = true },
 	[VU_PF_CROSS_ENDIAN] = { "CROSS_ENDIAN",
 		.why_not = "only legacy devices have the guest's byte order; minivmm has none" },

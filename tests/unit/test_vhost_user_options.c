@@ -173,6 +173,22 @@ static void a_file_system_has_a_tag(void **state)
 	refused("rng,socket=s,tag=x", "only fs has one");
 }
 
+static void an_interface_has_an_address_of_one(void **state)
+{
+	(void)state;
+	assert_memory_equal(parsed("net,socket=s,mac=02:aB:00:00:00:01")->mac_bytes,
+			    "\x02\xab\0\0\0\1", 6);
+	refused("net,socket=s,mac=02:00:00:00:00", "six bytes");
+	refused("net,socket=s,mac=02:00:00:00:00:01:", "six bytes");
+	refused("net,socket=s,mac=2:00:00:00:000:01", "six bytes");
+	refused("net,socket=s,mac=02:00:00:00:00:0g", "six bytes");
+	refused("net,socket=s,mac=03:00:00:00:00:01", "even");
+	refused("net,socket=s,mac=00:00:00:00:00:00", "even");
+	refused("net,socket=s,mtu=67", "68 to 65535");
+	refused("blk,socket=s,mac=02:00:00:00:00:01", "only net");
+	refused("blk,socket=s,mtu=1500", "only net");
+}
+
 static void an_inherited_socket_is_given_by_its_number(void **state)
 {
 	(void)state;
@@ -331,6 +347,7 @@ int main(void)
 		cmocka_unit_test_teardown(a_dash_in_a_key_may_be_an_underscore, teardown),
 		cmocka_unit_test_teardown(the_generic_device_has_qemus_defaults, teardown),
 		cmocka_unit_test_teardown(an_inherited_socket_is_given_by_its_number, teardown),
+		cmocka_unit_test_teardown(an_interface_has_an_address_of_one, teardown),
 		cmocka_unit_test_teardown(a_file_system_has_a_tag, teardown),
 		cmocka_unit_test_teardown(a_device_needs_one_way_to_its_daemon, teardown),
 		cmocka_unit_test_teardown(

@@ -13,6 +13,7 @@
 #include <linux/virtio_fs.h>
 #include <linux/virtio_input.h>
 #include <linux/virtio_mmio.h>
+#include <linux/virtio_net.h>
 #include <linux/virtio_pci.h>
 #include <linux/virtio_scsi.h>
 
@@ -151,6 +152,98 @@ static void a_daemon_that_does_not_say_gets_one_queue_of_commands(void **state)
 	assert_int_equal(vhost_user_device_realize(&r->dev, &r->e), 0);
 
 	assert_int_equal(r->dev.virtio.n_queues, 3);
+}
+
+/* Net: the config space is made here as far as the daemon does not serve it. */
+
+enum { NET_OWN = BIT64(VIRTIO_NET_F_MAC) | BIT64(VIRTIO_NET_F_STATUS) };
+
+static uint64_t mac(struct vhost_user_rig *r)
+{
+	return config(r, CONFIG(virtio_net_config, mac), 4) |
+	       config(r, CONFIG(virtio_net_config, mac) + 4, 2) << 32;
+}
+
+static void an_interface_has_what_its_daemon_does_not_say(void **state)
+{
+	struct vhost_user_rig *r = *state;
+	uint64_t first;
+
+	r->daemon.protocol &= ~BIT64(VU_PF_CONFIG);
+	r->daemon.features |= BIT64(VIRTIO_NET_F_MRG_RXBUF) | BIT64(VIRTIO_NET_F_MTU) |
+			      BIT64(VIRTIO_NET_F_CTRL_VQ) | BIT64(VIRTIO_NET_F_MQ);
+	vhost_user_rig_plug(r, "net,socket=/run/net");
+	first = mac(r);
+
+	assert_int_equal(first & 0xff, 0x02);
+	assert_int_equal(config(r, CONFIG(virtio_net_config, status), 2), VIRTIO_NET_S_LINK_UP);
+	assert_int_equal(config(r, CONFIG(virtio_net_config, max_virtqueue_pairs), 2), 1);
+	assert_int_equal(guest_offered(&r->guest) & 0xffffff,
+			 NET_OWN | BIT64(VIRTIO_NET_F_MRG_RXBUF));
+	vhost_user_rig_run(r, 2);
+	assert_int_equal(r->daemon.acked & 0xffffff, BIT64(VIRTIO_NET_F_MRG_RXBUF));
+	assert_int_equal(scripted_daemon_count(&r->daemon, VU_NET_SET_MTU), 0);
+}
+
+static void the_address_that_is_made_follows_from_the_socket(void **state)
+{
+	static const char *const text[] = { "net,socket=/run/a", "net,socket=/run/a", "net,socket=/run/b" };
+	struct vhost_user_rig *r;
+	uint64_t macs[3];
+
+	for (unsigned i = 0; i < 3; i++) {
+		vhost_user_rig_teardown(state);
+		vhost_user_rig_setup(state);
+		r = *state;
+		vhost_user_rig_plug(r, text[i]);
+		macs[i] = mac(r);
+	}
+	assert_true(macs[0] == macs[1]);
+	assert_true(macs[0] != macs[2]);
+}
+
+static void an_interface_has_what_its_daemon_says(void **state)
+{
+	struct vhost_user_rig *r = *state;
+	const struct virtio_net_config c = {
+		.mac = { 0x52, 1, 2, 3, 4, 5 }, .mtu = 1400, .max_virtqueue_pairs = 8,
+	};
+
+	memcpy(r->daemon.config, &c, 12);
+	r->daemon.features |= NET_OWN | BIT64(VIRTIO_NET_F_MTU);
+	vhost_user_rig_plug(r, "net,socket=/run/net");
+
+	assert_true(mac(r) == 0x050403020152);
+	assert_int_equal(config(r, CONFIG(virtio_net_config, status), 2), 0);
+	assert_int_equal(config(r, CONFIG(virtio_net_config, mtu), 2), 1400);
+	assert_int_equal(config(r, CONFIG(virtio_net_config, max_virtqueue_pairs), 2), 1);
+	vhost_user_rig_run(r, 2);
+	assert_int_equal(r->daemon.acked & NET_OWN, NET_OWN);
+}
+
+static void what_is_said_of_an_interface_goes_before_what_its_daemon_says(void **state)
+{
+	struct vhost_user_rig *r = *state;
+
+	r->daemon.protocol |= BIT64(VU_PF_MTU);
+	r->daemon.features |= NET_OWN;
+	vhost_user_rig_plug(r, "net,socket=/run/net,mac=02:aB:00:00:00:01,mtu=9000");
+
+	assert_true(mac(r) == 0x01000000ab02);
+	assert_int_equal(config(r, CONFIG(virtio_net_config, mtu), 2), 9000);
+	assert_true(guest_offered(&r->guest) & BIT64(VIRTIO_NET_F_MTU));
+	assert_int_equal(scripted_daemon_last(&r->daemon, VU_NET_SET_MTU)->u64, 9000);
+}
+
+static void a_daemon_that_cannot_be_told_the_mtu_is_refused(void **state)
+{
+	struct vhost_user_rig *r = *state;
+
+	r->daemon.protocol &= ~BIT64(VU_PF_MTU);
+	vhost_user_rig_connect(r, "net,socket=/run/net,mtu=9000", 1);
+
+	assert_int_equal(vhost_user_device_realize(&r->dev, &r->e), -EINVAL);
+	assert_non_null(strstr(r->e.msg, "leave it out"));
 }
 
 /* Input: the answer depends on what was written. */
@@ -318,6 +411,11 @@ int main(void)
 		TYPE_TEST(a_scsi_adapter_has_its_config_from_here),
 		TYPE_TEST(what_a_driver_writes_to_a_scsi_adapter_stays_here_until_its_reset),
 		TYPE_TEST(a_daemon_that_does_not_say_gets_one_queue_of_commands),
+		TYPE_TEST(an_interface_has_what_its_daemon_does_not_say),
+		TYPE_TEST(the_address_that_is_made_follows_from_the_socket),
+		TYPE_TEST(an_interface_has_what_its_daemon_says),
+		TYPE_TEST(what_is_said_of_an_interface_goes_before_what_its_daemon_says),
+		TYPE_TEST(a_daemon_that_cannot_be_told_the_mtu_is_refused),
 		TYPE_TEST(what_selects_an_answer_reaches_the_daemon_before_it_is_read),
 		TYPE_TEST(a_write_of_either_selector_is_one_of_both),
 		TYPE_TEST(every_read_of_input_config_is_of_now),
