@@ -13,6 +13,7 @@
 
 enum {
 	DELAYED_MAX = 64,
+	BATCH = 64,		/* messages received before others are served */
 	AGAIN_MS = 10,		/* until a front end that could not receive is told once more */
 	WHOLE = sizeof(struct vu_header) + VU_PAYLOAD_MAX,
 };
@@ -324,7 +325,8 @@ static bool pass(struct vu_tap_end *end, struct vu_msg *m)
 
 int vu_tap_recv(struct vu_tap_end *end, struct vu_msg *ret, struct err *e)
 {
-	for (;;) {
+	/* What does not pass is read without limit by nobody: the loop serves others meanwhile. */
+	for (int i = 0; i < BATCH; i++) {
 		struct vu_msg m;
 		int r;
 
@@ -341,6 +343,7 @@ int vu_tap_recv(struct vu_tap_end *end, struct vu_msg *ret, struct err *e)
 			return 1;
 		}
 	}
+	return 0;
 }
 
 /* Connections. */
