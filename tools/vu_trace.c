@@ -116,7 +116,7 @@ int vu_trace_main(int argc, char **argv)
 	FILE *in = stdin;
 	int code;
 
-	log_setup("minivmm vu-trace", LOG_WARN);
+	log_setup("minivmm", LOG_WARN);
 	if (argc != 2 || (name[0] == '-' && name[1])) {
 		log_error("usage: minivmm vu-trace FILE, where FILE is what --vu-trace wrote; - is standard input");
 		return 2;
