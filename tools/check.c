@@ -13,7 +13,7 @@ const struct check_rule *const check_rules[] = {
 	check_table_rules, NULL,
 };
 
-/* What every rule's connection goes through; the first one that failed ends the way for all. */
+/* What every rule's connection goes through; a level that failed is not tried again. */
 struct way {
 	bool failed;
 	enum check_from at;		/* the level that was not reached */
@@ -35,20 +35,21 @@ static int climb(struct check *c, enum check_from to)
 		return check_start(c, count, 0);
 	case CHECK_FROM_RUNNING:
 		return check_enable(c, true);
+	case CHECK_FROM_SERVING:
+		return check_serve(c);
 	}
 	return 0;
 }
 
-/* Brings the connection to the rule's level; false: c->e says what is in the way. */
+/* Brings the connection to the rule's level; false: w->why says what is in the way. */
 static bool prepare(struct check *c, struct way *w, const struct check_rule *rule)
 {
 	for (unsigned level = 0; level <= rule->from; level++) {
-		if (!w->failed && climb(c, level)) {
+		if (w->failed && level >= w->at)
+			return false;
+		if (climb(c, level)) {
 			*w = (struct way){ .failed = true, .at = level };
 			memcpy(w->why, c->e.msg, sizeof(w->why));
-		}
-		if (w->failed && level >= w->at) {
-			memcpy(c->e.msg, w->why, sizeof(w->why));
 			return false;
 		}
 	}
@@ -84,16 +85,17 @@ static enum check_verdict judge(struct check *c, struct way *w, const struct che
 {
 	int r;
 
-	c->e.msg[0] = '\0';
 	c->ring = &c->rings[c->device ? c->device->queue : 0];
-	if (is_void(c, rule))
-		return CHECK_SKIP;
-	if (!prepare(c, w, rule))
+	/* Nor is a request tried where no ring gets as far as to serve one. */
+	if (!prepare(c, w, rule) || (w->failed && rule->requests && !rule->own)) {
+		memcpy(c->e.msg, w->why, sizeof(w->why));
 		return CHECK_BLOCKED;
+	}
 	if (lacks_protocol(c, rule))
 		return CHECK_SKIP;
+	c->step_failed = false;
 	r = rule->run(c);
-	if (r == -EPROTO && !rule->form)
+	if (!rule->own && (r == -EPROTO || (r < 0 && c->step_failed && w->failed)))
 		return CHECK_BLOCKED;
 	return r < 0 ? CHECK_FAIL : r ? CHECK_SKIP : CHECK_PASS;
 }
@@ -102,10 +104,16 @@ static enum check_verdict judge(struct check *c, struct way *w, const struct che
 static bool try_rule(struct check *c, struct way *w, const struct check_rule *rule,
 		     struct check_report *report)
 {
-	enum check_verdict verdict = judge(c, w, rule);
+	enum check_verdict verdict;
 	char why[sizeof(c->e.msg)];
 	bool alive;
 
+	c->e.msg[0] = '\0';
+	if (is_void(c, rule)) {
+		check_report_rule(report, rule, CHECK_SKIP, c->e.msg);
+		return true;
+	}
+	verdict = judge(c, w, rule);
 	memcpy(why, c->e.msg, sizeof(why));
 	for (unsigned i = 0; i < CHECK_RINGS; i++)
 		driver_ring_fini(&c->rings[i]);

@@ -4,9 +4,9 @@
  *
  * Theory of operation. Every rule gets a connection of its own, brought as far as it says (`from`).
  * What fails on that way is not the rule's matter: it is blocked then, and another rule, which is
- * about just that step, fails. So one fault of a daemon is told by one rule. After each rule the
- * next connection is opened at once, and a daemon that does not answer there any more was killed,
- * or hung, by the rule before.
+ * about just that step (`own`), fails. So one fault of a daemon is told by one rule. After each
+ * rule the next connection is opened at once, and a daemon that does not answer there any more was
+ * killed, or hung, by the rule before.
  */
 #ifndef TOOLS_CHECK_H
 #define TOOLS_CHECK_H
@@ -35,6 +35,7 @@ enum check_from {
 	CHECK_FROM_MEMORY,	/* the daemon has all RAM, in one region */
 	CHECK_FROM_STARTED,	/* rings have memory and eventfds; they are disabled */
 	CHECK_FROM_RUNNING,	/* they are enabled */
+	CHECK_FROM_SERVING,	/* and one request was served */
 };
 
 enum check_verdict { CHECK_PASS, CHECK_FAIL, CHECK_SKIP, CHECK_BLOCKED, CHECK_VERDICTS };
@@ -67,6 +68,7 @@ struct check {
 	uint64_t user_base;		/* what ring addresses are told relative to */
 	struct driver_ring rings[CHECK_RINGS];
 	struct driver_ring *ring;	/* the one of them that requests go to */
+	bool step_failed;		/* one of the steps below, or the form of an answer */
 	struct err e;			/* why the verdict is what it is */
 };
 
@@ -79,7 +81,7 @@ struct check_rule {
 	uint64_t protocol;		/* protocol features without which it says nothing */
 	bool gate;			/* needs feature bit 30 */
 	bool requests;			/* needs a device that requests are known for */
-	bool form;			/* is about the form of answers, so a wrong one fails it */
+	bool own;			/* is about a step of the way: what fails there fails it */
 	/* 0: it is so; CHECK_SKIP by check_skip; a negative number with check->e: it is not so. */
 	int (*run)(struct check *c);
 };

@@ -155,10 +155,10 @@ static int writes(struct check *c)
 	if (!c->options->write)
 		return check_skip(c, "it writes to the disk, and write=on is not given");
 	r = capacity(c, &sectors);
-	if (!r)
-		r = move(c, false, sectors - 1, before);
 	if (r)
 		return r;
+	if (move(c, false, sectors - 1, before))
+		return check_skip(c, "the sector to be written cannot be read");
 	for (unsigned i = 0; i < SECTOR; i++)
 		pattern[i] = (uint8_t)(before[i] + i + 1);
 	r = move(c, true, sectors - 1, pattern);
@@ -172,7 +172,7 @@ static int writes(struct check *c)
 	return 0;
 }
 
-#define DISK .device = "blk", .requests = true, .from = CHECK_FROM_RUNNING
+#define DISK .device = "blk", .requests = true, .from = CHECK_FROM_SERVING
 #define WITH_CONFIG .protocol = BIT64(VU_PF_CONFIG)
 
 const struct check_rule check_blk_rules[] = {

@@ -204,7 +204,7 @@ static int fs_unknown(struct check *c)
 	return check_fail(c, "an unknown request gets error %d, a negative one is due", head.error);
 }
 
-#define RUNNING .requests = true, .from = CHECK_FROM_RUNNING
+#define RUNNING .requests = true, .from = CHECK_FROM_SERVING
 
 const struct check_rule check_device_rules[] = {
 	{ "rng.fills", "VIRTIO 5.4.6", "a buffer gets at least one byte, and others than the last",

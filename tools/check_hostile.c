@@ -52,7 +52,7 @@ static int empty_buffers(struct check *c)
 	return survives(c);
 }
 
-#define HOSTILE .from = CHECK_FROM_RUNNING, .requests = true
+#define HOSTILE .from = CHECK_FROM_SERVING, .requests = true
 
 const struct check_rule check_hostile_rules[] = {
 	{ "driver.outside", "VIRTIO 2.7.5", "a buffer outside of memory does not end the daemon",

@@ -67,6 +67,13 @@ static int give_back_channel(struct check *c)
 	return r;
 }
 
+/* What a rule is blocked by, when every rule is, and fails by else. */
+static int step(struct check *c, int r)
+{
+	c->step_failed |= r < 0;
+	return r;
+}
+
 int check_negotiate(struct check *c, uint64_t features, uint64_t protocol)
 {
 	int r = 0;
@@ -77,7 +84,7 @@ int check_negotiate(struct check *c, uint64_t features, uint64_t protocol)
 
 		r = vu_client_get(&c->client, VU_GET_PROTOCOL_FEATURES, &c->protocol, &c->e);
 		if (r)
-			return r;
+			return step(c, r);
 		acked = c->protocol & (known_protocol | protocol);
 		for (unsigned i = 0; i < VU_PF_END; i++)
 			if (vu_features[i].needs & ~acked)
@@ -94,7 +101,7 @@ int check_negotiate(struct check *c, uint64_t features, uint64_t protocol)
 		r = check_tell(c, vu_client_msg_u64(VU_SET_FEATURES, features));
 	c->acked = features;
 	c->user_base = c->client.protocol & BIT64(VU_PF_GPA_ADDRESSES) ? 0 : CHECK_USER_BASE;
-	return r;
+	return step(c, r);
 }
 
 int check_give_memory(struct check *c)
@@ -110,7 +117,7 @@ int check_give_memory(struct check *c)
 	m.header.size = 8 + sizeof(struct vu_mem_region);
 	m.fds[0] = ram->fd;
 	m.nfds = 1;
-	return check_tell(c, m);
+	return step(c, check_tell(c, m));
 }
 
 static struct vu_msg ring_addr(const struct check *c, const struct driver_ring *r)
@@ -141,7 +148,7 @@ int check_start_ring(struct check *c, struct driver_ring *r, uint16_t base)
 		code = check_tell(c, vu_client_msg_fd(VU_SET_VRING_CALL, r->index, r->call));
 	if (!code)
 		code = check_tell(c, vu_client_msg_fd(VU_SET_VRING_KICK, r->index, r->kick));
-	return code;
+	return step(c, code);
 }
 
 int check_start(struct check *c, unsigned count, uint16_t base)
@@ -171,20 +178,26 @@ int check_enable(struct check *c, bool on)
 		int r = check_tell(c, vu_client_msg_state(VU_SET_VRING_ENABLE, i, on));
 
 		if (r)
-			return r;
+			return step(c, r);
 	}
 	return 0;
 }
 
 int check_reconnect(struct check *c)
 {
+	unsigned timeout_ms = (unsigned)c->options->timeout * 1000;
+	uint64_t end = clock_ns() + MS_TO_NS(timeout_ms);
 	int r;
 
-	vu_client_close(&c->client);
-	r = vu_client_connect(&c->client, c->options->socket,
-			      (unsigned)c->options->timeout * 1000, &c->e);
 	c->acked = c->protocol = 0;
-	return r ? r : vu_client_get(&c->client, VU_GET_FEATURES, &c->features, &c->e);
+	/* A daemon that listens anew for each connection drops who came to the old socket. */
+	do {
+		vu_client_close(&c->client);
+		r = vu_client_connect(&c->client, c->options->socket, timeout_ms, &c->e);
+		if (!r)
+			r = vu_client_get(&c->client, VU_GET_FEATURES, &c->features, &c->e);
+	} while (r == -ECONNRESET && clock_ns() < end);
+	return r;
 }
 
 int check_tell(struct check *c, struct vu_msg m)
@@ -232,9 +245,9 @@ int check_wait_used(struct check *c)
 	/* The call is another rule's matter: who does not is looked at from time to time. */
 	while ((got = driver_ring_used_idx(c->ring)) != c->ring->avail) {
 		if (clock_ns() >= end)
-			return err_set(&c->e, -ETIMEDOUT, "the used index of queue %u is %u, not %u,"
-				       " after %u ms", c->ring->index, got, c->ring->avail,
-				       c->client.timeout_ms);
+			return step(c, err_set(&c->e, -ETIMEDOUT, "the used index of queue %u is %u,"
+					       " not %u, after %u ms", c->ring->index, got,
+					       c->ring->avail, c->client.timeout_ms));
 		if (vu_client_wait(&c->client, c->ring->call, LOOK_MS))
 			fd_drain(c->ring->call);
 	}
@@ -251,7 +264,11 @@ int check_serve(struct check *c)
 int check_untouched(struct check *c, uint16_t idx, const char *when)
 {
 	uint16_t got;
+	/* Before time is given, so that a daemon that had none so far gets some. */
+	int r = check_barrier(c);
 
+	if (r)
+		return r;
 	vu_client_wait(&c->client, -1, CHECK_QUIET_MS);
 	got = driver_ring_used_idx(c->ring);
 	if (got == idx)

@@ -66,10 +66,8 @@ static int swap_call(struct check *c, int *ret_old)
 static int call_swapped(struct check *c)
 {
 	autoclose int old = -1;
-	int r = check_serve(c);
+	int r = swap_call(c, &old);
 
-	if (!r)
-		r = swap_call(c, &old);
 	if (r)
 		return r;
 	/* The new one may be signalled at once, for what nobody may have heard of. */
@@ -108,10 +106,8 @@ static int injected_kick(struct check *c)
 
 static int disabled(struct check *c)
 {
-	int r = check_serve(c);
+	int r = check_enable(c, false);
 
-	if (!r)
-		r = check_enable(c, false);
 	if (r)
 		return r;
 	check_add(c);
@@ -216,19 +212,19 @@ static int outside(struct check *c)
 
 const struct check_rule check_ring_rules[] = {
 	{ "ring.start", "Ring states", "a ring is set up and started", .from = CHECK_FROM_MEMORY,
-	  .run = starts },
+	  .own = true, .run = starts },
 	{ "ring.enable", ENABLE, "a started ring is enabled", .from = CHECK_FROM_STARTED,
-	  .gate = true, .run = enables },
+	  .gate = true, .own = true, .run = enables },
 	{ "ring.served", "Ring states", "a ring that is started and enabled is served",
-	  .from = CHECK_FROM_RUNNING, .requests = true, .run = served },
+	  .from = CHECK_FROM_RUNNING, .requests = true, .own = true, .run = served },
 	{ "ring.call", "Front-end message types: SET_VRING_CALL",
 	  "what is used is told by the call eventfd", .from = CHECK_FROM_RUNNING,
 	  .requests = true, .run = called },
 	{ "ring.call-swap", "Front-end message types: SET_VRING_CALL",
 	  "a call eventfd that is given while the ring runs is the one signalled",
-	  .from = CHECK_FROM_RUNNING, .requests = true, .run = call_swapped },
+	  .from = CHECK_FROM_SERVING, .requests = true, .run = call_swapped },
 	{ "ring.many", "VIRTIO 2.7", "requests that one kick tells of are all served",
-	  .from = CHECK_FROM_RUNNING, .requests = true, .run = many },
+	  .from = CHECK_FROM_SERVING, .requests = true, .run = many },
 	{ "ring.disabled-at-start", "Ring states",
 	  "a ring that is started and kicked is not served before it is enabled",
 	  .from = CHECK_FROM_STARTED, .gate = true, .requests = true, .run = kicked_disabled },
@@ -236,9 +232,9 @@ const struct check_rule check_ring_rules[] = {
 	  "what was kicked before the ring is enabled is served then",
 	  .from = CHECK_FROM_STARTED, .gate = true, .requests = true, .run = injected_kick },
 	{ "ring.disable", ENABLE, "a ring that is disabled is not served",
-	  .from = CHECK_FROM_RUNNING, .gate = true, .requests = true, .run = disabled },
+	  .from = CHECK_FROM_SERVING, .gate = true, .requests = true, .run = disabled },
 	{ "ring.enable-again", ENABLE, "a ring that is enabled again is served",
-	  .from = CHECK_FROM_RUNNING, .gate = true, .requests = true, .run = enabled_again },
+	  .from = CHECK_FROM_SERVING, .gate = true, .requests = true, .run = enabled_again },
 	{ "ring.without-gate", "Ring states",
 	  "when feature bit 30 is not acked, rings are enabled from the start", .gate = true,
 	  .requests = true, .run = without_gate },

@@ -47,6 +47,8 @@ static int config_parts(struct check *c)
 		r = get_config(c, CONFIG_LEN / 2, CONFIG_LEN / 2, &half);
 	if (r)
 		return r;
+	if (whole.header.size != sizeof(struct vu_config) + CONFIG_LEN)
+		return check_skip(c, "the answer has not the size of the question");
 	if (half.header.size == sizeof(struct vu_config) + CONFIG_LEN / 2 &&
 	    memcmp(half.payload.config.data, whole.payload.config.data + CONFIG_LEN / 2,
 		   CONFIG_LEN / 2) == 0)

@@ -40,7 +40,7 @@ static int parse(int argc, char **argv, struct check_options *o, bool *ret_json,
 			target = argv[i];
 		}
 	}
-	if (keyval_parse("vu-check", target ? target : "", "type", vu_check_keys, o, e))
+	if (target && keyval_parse("vu-check", target, "type", vu_check_keys, o, e))
 		return USAGE;
 	if (!o->socket) {
 		err_set(e, -EINVAL, "vu-check: no socket= is given: %s", usage);

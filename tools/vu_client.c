@@ -48,7 +48,7 @@ int vu_client_connect(struct vu_client *c, const char *path, unsigned timeout_ms
 		/* Nothing tells that a socket is listened on. */
 		poll(NULL, 0, RETRY_MS);
 	}
-	vu_channel_fini(&c->main);
+	e->msg[0] = '\0';
 	vu_channel_init(&c->main, &fd);
 	return 0;
 }
@@ -174,7 +174,7 @@ static int take_ack(struct vu_client *c, uint32_t request, struct vu_msg *ret, s
 	return 0;
 }
 
-/* 0: obeyed, or (*@ret_known false) nobody can know; -EREMOTEIO: refused; else as vu_client_recv. */
+/* 0: obeyed, or (*@ret_known false) nobody can know; -EREMOTEIO: refused; or as vu_client_recv. */
 static int settle(struct vu_client *c, struct vu_msg *m, bool *ret_known, struct err *e)
 {
 	uint32_t request = m->header.request;
