@@ -36,6 +36,7 @@ ONCE = (
     "harness.*", "install.*", "manual.*", "memory.size_boots.3G*", "memory.kind_boots.shm",
     "memory.kind_boots.shm-4k", "peers.*", "pmem.root.*.1cpu", "pmem.two_guests_have_one_copy_of_an_image", "try.*",
     "vmshm_programs.*", "vmshm.*.debug", "vmshm.*.6.1", "vmshm.*.6.12", "vmshm_machines.*6.1*", "vmshm_machines.*.1G",
+    "vu_check.other_daemon.*",
 )
 SLOW = {"asan": 3}
 

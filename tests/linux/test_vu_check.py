@@ -1,0 +1,194 @@
+# SPDX-License-Identifier: Apache-2.0
+"""minivmm vu-check: every fault planted is told by its own rule, and what it says of known daemons is docs/vu-check.md."""
+import concurrent.futures
+import json
+import re
+import subprocess
+import threading
+
+from harness import ROOT, Skip, test, wait_for_socket
+
+TAGS = ["tools", "daemons"]
+TYPES = ["blk", "fs", "pmem", "rng"]     # of the planted daemon
+AT_ONCE = 8
+PATIENCE = 8            # seconds for an answer: faults that give none cost as much
+PAGE = ROOT / "docs/vu-check.md"
+
+
+class Report:
+    """What vu-check says of the daemon at a socket."""
+
+    def __init__(self, t, kind, path, *keys):
+        target = ",".join([kind, f"socket={path}", *keys])
+        self.got = t.run([t.minivmm, "vu-check", "--json", target], timeout=200)
+        assert not self.got.err, "something on stderr"
+        self.verdicts = {rule["rule"]: rule["verdict"] for rule in json.loads(self.got.out)["rules"]}
+        self.code = self.got.code
+
+    def failed(self):
+        return [rule for rule, verdict in self.verdicts.items() if verdict == "FAIL"]
+
+
+def rules(t):
+    return [line.split()[0] for line in t.run([t.minivmm, "vu-check", "--list"]).out.splitlines()]
+
+
+def try_planted(t, kind, name=""):
+    path = t.dir / f"{name or 'none'}.{kind}"
+    process = subprocess.Popen([t.program("tests/vu_check/planted"), path, kind, *([name] if name else [])])
+    try:
+        return Report(t, kind, path, f"timeout={PATIENCE}", "write=on")
+    finally:
+        process.kill()
+        process.wait()
+
+
+@test(tags=TAGS, kvm=False, timeout=120)
+def a_good_daemon_fails_nothing(t):
+    passed = set()
+    for kind in TYPES:
+        report = try_planted(t, kind)
+        assert report.code == 0 and not report.failed(), f"{kind}: {report.failed()} fail, exit code {report.code}"
+        passed |= {rule for rule, verdict in report.verdicts.items() if verdict == "PASS"}
+    assert passed == set(rules(t)), f"never passed: {set(rules(t)) - passed}"
+
+
+@test(tags=[*TAGS, "fault"], kvm=False, timeout=400)
+def a_fault_is_told_by_its_own_rule(t):
+    told = t.run([t.program("tests/vu_check/planted"), "--list"]).out
+    faults = [line.split() for line in told.splitlines()]
+    assert {rule for _, rule, _ in faults} == set(rules(t)), "a rule has no fault that it tells"
+    with concurrent.futures.ThreadPoolExecutor(AT_ONCE) as pool:
+        reports = pool.map(lambda fault: try_planted(t, fault[2], fault[0]), faults)
+        wrong = [f"{name}: {report.failed()} instead of {rule}, exit code {report.code}"
+                 for (name, rule, _), report in zip(faults, reports)
+                 if report.failed() != [rule] or report.code != 1]
+    assert not wrong, "; ".join(wrong)
+
+
+# ---- Daemons that there are ----
+
+def disk(t):
+    path = t.dir / "disk.img"
+    path.write_bytes(bytes(4 << 20))
+    return path
+
+
+def forever(t, name, command, path):
+    """A daemon that ends with its connection: started again whenever it has. Call what comes to end that."""
+    over = threading.Event()
+
+    def run():
+        while not over.is_set():
+            t.start(name, command).child.wait()
+    process = t.start(name, command)
+    wait_for_socket(path, process)
+
+    def first():
+        process.child.wait()
+        run()
+    thread = threading.Thread(target=first)
+    thread.start()
+
+    def end():
+        over.set()
+        t.processes[-1].child.terminate()
+        thread.join(20)
+    return end
+
+
+def own(kind, *words):
+    def start(t):
+        return kind, t.own_backend(kind, *(word.format(disk=disk(t)) for word in words)), None
+    return start
+
+
+def storage_daemon(t):
+    return "blk", t.storage_daemon(disk(t)), None
+
+
+def virtiofsd(t):
+    program, path, share = "/usr/lib/qemu/virtiofsd", t.dir / "fs.sock", t.dir / "share"
+    share.mkdir()
+    try:
+        version = t.run([program, "--version"]).out
+    except FileNotFoundError:
+        raise Skip(f"there is no {program}") from None
+    if "version 7.2" not in version:
+        raise Skip(f"{program} is not of QEMU 7.2", machine=True)
+    return "fs", path, forever(t, "virtiofsd", [program, f"--socket-path={path}", "-o", f"source={share}",
+                                               "-o", "sandbox=chroot"], path)
+
+
+def vsock(t):
+    path = t.dir / "vsock.sock"
+    process = t.start("vhost-device-vsock", [t.resource("vsock"), "--guest-cid=3", f"--socket={path}",
+                                             f"--uds-path={t.dir / 'vm.vsock'}"])
+    wait_for_socket(path, process)
+    return "vsock", path, None
+
+
+# column of the page -> how it is started
+DAEMONS = {
+    "minivmm-backend blk": own("blk", "--file={disk}", "--queues=4"),
+    "minivmm-backend pmem": own("pmem", "--file={disk}"),
+    "minivmm-backend rng": own("rng"),
+    "qemu-storage-daemon 7.2": storage_daemon,
+    "virtiofsd 7.2": virtiofsd,
+    "vhost-device-vsock 0.3.0": vsock,
+}
+WORDS = {"PASS": "pass", "FAIL": "FAIL", "SKIP": "-"}
+
+
+def page_column(name):
+    """{rule: verdict} of the page's table."""
+    table = [[cell.strip() for cell in line.strip("|").split("|")]
+             for line in PAGE.read_text(encoding="utf-8").splitlines() if line.startswith("|")]
+    column = table[0].index(name)
+    return {row[0].strip("`"): row[column] for row in table[2:]}
+
+
+def check_daemon(t, name):
+    kind, path, end = DAEMONS[name](t)
+    try:
+        report = Report(t, kind, path, "write=on")
+    finally:
+        if end:
+            end()
+    got = {rule: WORDS[verdict] for rule, verdict in report.verdicts.items()}
+    want = page_column(name)
+    assert got == want, "other than in docs/vu-check.md: " + ", ".join(
+        f"{rule} {got.get(rule)}, there {want.get(rule)}" for rule in sorted({*got, *want})
+        if got.get(rule) != want.get(rule))
+    assert report.code == (1 if "FAIL" in got.values() else 0), f"exit code {report.code}"
+
+
+@test(tags=TAGS, kvm=False, timeout=120, cases={name.split()[1]: {"name": name} for name in DAEMONS if "minivmm" in name})
+def own_daemon(t, name):
+    check_daemon(t, name)
+
+
+@test(tags=TAGS, kvm=False, timeout=200, needs=lambda case: ["vsock"] if "vsock" in case["name"] else [],
+      cases={name.split()[0]: {"name": name} for name in DAEMONS if "minivmm" not in name})
+def other_daemon(t, name):
+    """Known failures are those of the page, each with its reason."""
+    failed = [rule for rule, word in page_column(name).items() if word == "FAIL"]
+    part = re.search(rf"^## {re.escape(name)}\n(.*?)(?=^## |\Z)", PAGE.read_text(encoding="utf-8"), re.M | re.S)[1]
+    assert sorted(re.findall(r"^- `([\w.-]+)`: \S", part, re.M)) == sorted(failed), "not each failure has a reason"
+    check_daemon(t, name)
+
+
+WRONG = {
+    "nothing": ([], 2, "no socket="), "type": (["gpu,socket=/x"], 2, "no requests are known"),
+    "key": (["blk,socket=/x,colour=red"], 2, "colour"), "option": (["--colour"], 2, "usage"),
+    "two": (["socket=/x", "socket=/y"], 2, "usage"), "nobody": (["socket=/nonexistent/x,timeout=1"], 1, "/nonexistent/x"),
+    "file": (["socket=/dev/null,timeout=1"], 1, "/dev/null"),
+}
+
+
+@test(tags=[*TAGS, "options"], kvm=False, timeout=60, cases={
+    name: {"words": words, "code": code, "says": says} for name, (words, code, says) in WRONG.items()})
+def wrong(t, words, code, says):
+    got = t.run([t.minivmm, "vu-check", *words])
+    assert got.code == code, f"exit code {got.code}"
+    assert len(got.err.splitlines()) == 1 and says in got.err, "not one sentence that says what is wrong"
