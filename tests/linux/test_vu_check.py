@@ -99,7 +99,19 @@ def forever(t, name, command, path):
 
 def own(kind, *words):
     def start(t):
-        return kind, t.own_backend(kind, *(word.format(disk=disk(t)) for word in words)), None
+        return kind, t.own_backend(kind, *(word.format(disk=disk(t), dir=t.dir) for word in words)), None
+    return start
+
+
+def crate(kind, name, *words):
+    """A daemon of the crates' registry."""
+    def start(t):
+        path = t.dir / f"{kind}.sock"
+        process = t.start(name, [t.resource(f"crate:{name}"), *(word.format(path=path, dir=t.dir) for word in words)])
+        if name == "vhost-device-rng":      # adds the number of the device to the path
+            path = path.with_name(path.name + "0")
+        wait_for_socket(path, process)
+        return kind, path, None
     return start
 
 
@@ -120,22 +132,18 @@ def virtiofsd(t):
                                                "-o", "sandbox=chroot"], path)
 
 
-def vsock(t):
-    path = t.dir / "vsock.sock"
-    process = t.start("vhost-device-vsock", [t.resource("vsock"), "--guest-cid=3", f"--socket={path}",
-                                             f"--uds-path={t.dir / 'vm.vsock'}"])
-    wait_for_socket(path, process)
-    return "vsock", path, None
-
-
 # column of the page -> how it is started
 DAEMONS = {
     "minivmm-backend blk": own("blk", "--file={disk}", "--queues=4"),
+    "minivmm-backend console": own("console", "--port=file={dir}/log"),
     "minivmm-backend pmem": own("pmem", "--file={disk}"),
     "minivmm-backend rng": own("rng"),
+    "minivmm-backend vsock": own("vsock", "--guest-cid=3", "--uds-path={dir}/vm"),
     "qemu-storage-daemon 7.2": storage_daemon,
     "virtiofsd 7.2": virtiofsd,
-    "vhost-device-vsock 0.3.0": vsock,
+    "vhost-device-rng 0.1.0": crate("rng", "vhost-device-rng", "--socket-path={path}"),
+    "vhost-device-vsock 0.3.0": crate("vsock", "vhost-device-vsock", "--guest-cid=3", "--socket={path}",
+                                      "--uds-path={dir}/vm"),
 }
 WORDS = {"PASS": "pass", "FAIL": "FAIL", "SKIP": "-"}
 
@@ -168,7 +176,7 @@ def own_daemon(t, name):
     check_daemon(t, name)
 
 
-@test(tags=TAGS, kvm=False, timeout=200, needs=lambda case: ["vsock"] if "vsock" in case["name"] else [],
+@test(tags=TAGS, kvm=False, timeout=200, needs=lambda case: [f"crate:{case['name'].split()[0]}"] if "vhost-device" in case["name"] else [],
       cases={name.split()[0]: {"name": name} for name in DAEMONS if "minivmm" not in name})
 def other_daemon(t, name):
     """Known failures are those of the page, each with its reason."""

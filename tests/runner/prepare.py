@@ -48,7 +48,6 @@ RECIPES = {
     "init": lambda _: ["-c", "guest=$PWD/guest; . guest/common.sh; init_build"],
     "crate": lambda name: ["tests/peers/crate.sh", name],
     "peer": lambda release: ["tests/peers/build.sh", release],
-    "vsock": lambda _: ["tests/peers/vsock.sh"],
     "vmshm": lambda kernel: ["tests/vmshm/build.sh", kernel],
     "initrd": lambda kind: ["guest/initrd.sh", *(f"--{word}" for word in kind.split("+")), OUT],
 }
