@@ -51,7 +51,7 @@ const struct keyval vhost_user_keys[] = {
 	NUMBER("mtu", mtu, MTU_MIN, UINT16_MAX, "net: the largest packet that guest and daemon are to send"),
 	STRING("tag", tag, "fs: what a guest mounts it by, at most 36 bytes"),
 	{ .key = "transport", .type = KEYVAL_ENUM, .offset = FIELD(transport),
-	  .words = transports, .help = "how the guest reaches its registers" },
+	  .given = FIELD(transport_given), .words = transports, .help = "how the guest reaches its registers" },
 	NUMBER("queues", queues, 1, VIRTIO_QUEUES_MAX,
 	       "number of queues; for blk one for each vCPU as far as the daemon goes"),
 	NUMBER("num-queues", queues, 1, VIRTIO_QUEUES_MAX, "the same as queues"),

@@ -48,7 +48,7 @@ struct vhost_user_options {
 	bool shmem_share;		/* what is mapped into them is other daemons' memory, too */
 	bool reconnect;			/* default: on with socket */
 	bool fd_given, queues_given, queue_size_given, config_size_given, virtio_id_given;
-	bool mtu_given;
+	bool mtu_given, transport_given;
 	bool reconnect_given, on_lost_given;
 
 	/* Not parsed: the caller sets these before vhost_user_device_init. */

@@ -22,6 +22,7 @@ enum option_type {
 
 static const char *const machine_words[] = { "acpi", "mptable", "fdt", NULL };
 static const char *const on_reset_words[] = { "reboot", "exit", NULL };
+static const char *const transport_words[] = { "pci", "mmio", NULL };
 static const char *const log_words[] = { "error", "warn", "info", "debug", NULL };
 
 #define FIELD(f) offsetof(struct options, f)
@@ -49,6 +50,8 @@ static const struct option_row {
 	  .help = "how the machine is described to the kernel (default: acpi, with an MPTable beside it)" },
 	{ "vhost-user", "[TYPE,]socket=PATH[,KEY=VALUE...] | PATH", OPT_LIST, FIELD(vhost_user),
 	  .help = "a device served by the daemon that listens at PATH (default type: blk); repeatable" },
+	{ "transport", "pci|mmio", OPT_ENUM, FIELD(transport), .words = transport_words,
+	  .help = "how the guest reaches the devices of --vhost-user that do not say it (default: pci)" },
 	{ "vmshm", "[KEY=VALUE[,KEY=VALUE...]]", OPT_OPTIONALS, FIELD(vmshm),
 	  .help = "a device by which the guest opens shared memory objects of the host; repeatable" },
 	{ "serial", "stdio|null|file=PATH", OPT_STRING, FIELD(serial),
@@ -175,6 +178,8 @@ static int check(struct options *o, struct err *e)
 		struct vhost_user_options *d = &o->devices[o->n_devices++];
 
 		r = vhost_user_options_parse(d, o->vhost_user.items[i], e);
+		if (!d->transport_given)
+			d->transport = o->transport;
 		d->number = i;
 		d->vcpus = (unsigned)o->cpus;
 	}

@@ -44,6 +44,7 @@ struct options {
 	uint64_t cpus;
 	int machine;				/* enum machine_kind */
 	int on_reset;				/* enum on_reset */
+	int transport;				/* enum vhost_user_transport */
 	int seccomp;				/* enum seccomp_mode */
 	const char *serial;			/* stdio, null or file=PATH */
 	const char *boot_report;		/* path, NULL for none */

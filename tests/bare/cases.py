@@ -259,6 +259,7 @@ def obey(run, line):
 
 MMIO = ",transport=mmio"
 RNG, BLK = Device("rng", no_files), Device("blk", disk)
+PCI_RNG = Device("rng", no_files, ",transport=pci")
 MMIO_RNG, MMIO_BLK = Device("rng", no_files, MMIO), Device("blk", disk, MMIO)
 SHMEM = "generic"       # whose daemon is shmem_daemon
 QEMUS_DISK = "block"    # another name of blk: its daemon is qemu-storage-daemon
@@ -322,10 +323,10 @@ SUITES = {
     "virtio": Case(devices=(RNG, BLK)),
     "virtio_mmio": Case(devices=(MMIO_BLK, MMIO_RNG)),
     "mmio_interrupts": Case(devices=(MMIO_BLK, MMIO_RNG)),
-    "mmio_reset": Case(devices=(MMIO_RNG,), cpus=2, on_line=obey),
+    "mmio_reset": Case(devices=(RNG,), options=("--transport", "mmio"), cpus=2, on_line=obey),
     "requests": Case(devices=(RNG, BLK)),
     "faults": Case(devices=(RNG, BLK), options=TRACED),
-    "msix": Case(devices=(RNG,)),
+    "msix": Case(devices=(PCI_RNG,), options=("--transport", "mmio")),
     "smp": Case(devices=(RNG,), cpus=4),
     "vmshm_keys": Case(objects={"big": 300}, on_line=obey),
     "shmem": Case(devices=(REGIONS,), cpus=2, on_line=obey),

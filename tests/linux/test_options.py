@@ -23,6 +23,7 @@ WRONG = {
     "cpus-word": (USAGE, ["--cpus", "two"]),
     "machine": (USAGE, ["--machine", "pc"]),
     "on-reset": (USAGE, ["--on-reset", "maybe"]),
+    "transport": (USAGE, ["--transport", "ccw"]),
     "seccomp": (USAGE, ["--seccomp", "maybe"]),
     "serial": (USAGE, ["--serial", "tcp"]),
     "serial-no-file": (USAGE, ["--serial", "file="]),
