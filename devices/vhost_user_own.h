@@ -17,8 +17,8 @@ struct vhost_user_device;
 void vhost_user_own_fs(const struct vhost_user_device *dev, uint8_t *config);
 /*
  * struct virtio_net_config up to the MTU: the daemon's where it serves one and says by a feature
- * that it means it, but for what mac= and mtu= say. Else the link is up, and the address is made of the
- * socket and the device's name, so that it is the same at each start.
+ * that it means it, but for what mac= and mtu= say. Else the link is up, and the address is made of
+ * the socket and the device's name, so that it is the same at each start.
  */
 void vhost_user_own_net(const struct vhost_user_device *dev, uint8_t *config);
 /* With MAC and STATUS, which are true of any; and MTU when there is one. */
