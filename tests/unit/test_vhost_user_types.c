@@ -221,6 +221,21 @@ static void an_interface_has_what_its_daemon_says(void **state)
 	assert_int_equal(r->daemon.acked & NET_OWN, NET_OWN);
 }
 
+static void a_daemon_that_cannot_give_its_config_is_as_one_without(void **state)
+{
+	struct vhost_user_rig *r = *state;
+
+	r->daemon.features |= NET_OWN;
+	memset(r->daemon.config, 0x55, 12);
+	r->daemon.fault = FAULT_REFUSE;
+	r->daemon.fault_on = VU_GET_CONFIG;
+	vhost_user_rig_plug(r, "net,socket=/run/net");
+
+	assert_int_equal(scripted_daemon_count(&r->daemon, VU_GET_CONFIG), 1);
+	assert_int_equal(mac(r) & 0xff, 0x02);
+	assert_int_equal(config(r, CONFIG(virtio_net_config, status), 2), VIRTIO_NET_S_LINK_UP);
+}
+
 static void what_is_said_of_an_interface_goes_before_what_its_daemon_says(void **state)
 {
 	struct vhost_user_rig *r = *state;
@@ -414,6 +429,7 @@ int main(void)
 		TYPE_TEST(an_interface_has_what_its_daemon_does_not_say),
 		TYPE_TEST(the_address_that_is_made_follows_from_the_socket),
 		TYPE_TEST(an_interface_has_what_its_daemon_says),
+		TYPE_TEST(a_daemon_that_cannot_give_its_config_is_as_one_without),
 		TYPE_TEST(what_is_said_of_an_interface_goes_before_what_its_daemon_says),
 		TYPE_TEST(a_daemon_that_cannot_be_told_the_mtu_is_refused),
 		TYPE_TEST(what_selects_an_answer_reaches_the_daemon_before_it_is_read),
