@@ -85,11 +85,11 @@ void vhost_user_link_lost(struct vhost_user_link *l)
 	if (!vhost_user_link_is_on(l))
 		return;
 	assert(l->state == VHOST_USER_LINK_UP);
-	if (now - l->since >= MS_TO_NS(l->pause_ms))
-		l->pause_ms = 0;
+	l->pause_ms = now - l->since >= MS_TO_NS(l->first_ms) ? 0 : l->first_ms;
 	l->since = now;
 	l->told.msg[0] = '\0';
 	rest(l);
+	l->first_ms = l->pause_ms;
 }
 
 static void tell(struct vhost_user_link *l, const char *why)

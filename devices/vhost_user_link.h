@@ -12,8 +12,8 @@
  * from a dialer, since the loop may not make them; the owner negotiates with who is there (trying)
  * and says whether he fits. An owner tells of a loss only when the daemon before is known to touch
  * guest memory no more. A daemon that comes and goes at once costs ever longer pauses, too: only
- * a connection that lasted longer than the pause before it makes them short again. A reason to fail
- * is told once, until another comes; that nobody listens is not told, as the loss was.
+ * a connection that lasted longer than the first pause before it makes them short again. A reason
+ * to fail is told once, until another comes; that nobody listens is not told, as the loss was.
  *
  * Under the device lock, in the loop.
  */
@@ -64,7 +64,8 @@ struct vhost_user_link {
 	const struct vhost_user_link_ops *ops;
 	void *arg;
 	struct loop_timer pause;
-	unsigned pause_ms;		/* the next one; 0: none yet */
+	unsigned pause_ms;		/* the last one; 0: none yet */
+	unsigned first_ms;		/* that which followed the last loss */
 	bool first;			/* there was no connection before */
 	uint64_t since;			/* clock_ns() of the loss, or while up of its begin */
 	struct err told;		/* the last reason to fail since the loss */
