@@ -203,10 +203,13 @@ static void daemon_ready(void *arg)
 {
 	struct vhost_user_device *dev = arg;
 
-	if (dev->realized)
+	if (dev->realized) {
 		vhost_user_again_ready(dev);
-	else
-		dev->ready = true;
+		return;
+	}
+	dev->ready = true;
+	if (vhost_user_link_is_trying(&dev->link))
+		vhost_user_link_up(&dev->link, "");
 }
 
 static void daemon_started(void *arg)

@@ -121,7 +121,9 @@ struct vhost_user_device {
 void vhost_user_device_init(struct vhost_user_device *dev, const struct vhost_user_options *o,
 			    struct machine *m, struct pci_bus *bus);
 /* Set-up. Takes the connected *@sock and begins to negotiate: run the loop until ready or failed. 0
- * or -errno with @e. What is to connect again later is then given by vhost_user_link_use. */
+ * or -errno with @e. What is to connect again later is then given by vhost_user_link_use; instead
+ * of this call, what is to connect at all by vhost_user_link_begin: then a daemon that cannot be
+ * used is followed by another. */
 int vhost_user_device_connect(struct vhost_user_device *dev, int *sock, struct err *e);
 /* Set-up, after ready. Checks what the daemon offers against options and type, and puts the device
  * on its bus. 0 or -errno with @e: what is missing, and what to do. */

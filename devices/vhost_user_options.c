@@ -40,6 +40,8 @@ const struct keyval vhost_user_keys[] = {
 	STRING("type", word, "the device type, or a virtio device number"),
 	STRING("socket", socket, "path of the socket where the daemon listens"),
 	NUMBER("fd", fd, 0, INT_MAX, "instead of socket: an inherited, connected socket"),
+	{ .key = "server", .type = KEYVAL_BOOL, .offset = FIELD(server),
+	  .help = "minivmm listens at socket, and the daemon connects" },
 	{ .key = "reconnect", .type = KEYVAL_BOOL, .offset = FIELD(reconnect),
 	  .given = FIELD(reconnect_given),
 	  .help = "connect again when the daemon has ended; on, but with fd" },
@@ -72,8 +74,6 @@ const struct keyval vhost_user_keys[] = {
 	  .help = "other devices may read and write what the daemon maps there" },
 	REFUSED("chardev", "there are no chardevs here: write the path of its socket, socket=PATH"),
 	REFUSED("bootindex", "the kernel is given by --kernel, no device is booted from"),
-	REFUSED("server", "minivmm connects to the daemon, it does not listen: start the daemon with a"
-		" socket of its own"),
 	{ .key = NULL },
 };
 
@@ -183,6 +183,9 @@ static int check_socket(const struct vhost_user_options *o, struct err *e)
 	if (!o->socket && !o->fd_given)
 		return err_set(e, -EINVAL, OPTION " %s: where is the daemon? Add socket=PATH (and if %s is"
 			       " meant to be a socket's name, write ./%s)", word, word, word);
+	if (o->fd_given && o->server)
+		return err_set(e, -EINVAL, OPTION " %s: server=on: a path to listen at is needed, fd= is a"
+			       " connection already; give socket=PATH", word);
 	if (o->fd_given && o->reconnect)
 		return err_set(e, -EINVAL, OPTION " %s: reconnect=on: an inherited socket (fd=) cannot be"
 			       " connected again; give socket=PATH", word);

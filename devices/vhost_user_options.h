@@ -45,6 +45,7 @@ struct vhost_user_options {
 	uint64_t window_idle_max;	/* bytes of host memory their window may cost */
 	int transport;			/* enum vhost_user_transport */
 	int on_lost;			/* enum vhost_user_on_lost, if given */
+	bool server;			/* the daemon connects to us, at `socket` */
 	bool shmem_share;		/* what is mapped into them is other daemons' memory, too */
 	bool reconnect;			/* default: on with socket */
 	bool fd_given, queues_given, queue_size_given, config_size_given, virtio_id_given;

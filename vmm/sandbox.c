@@ -42,7 +42,7 @@ static const struct seccomp_rule loop_rules[] = {
 	{ SYS_recvmsg, ANY },
 	{ SYS_sendmsg, ANY },
 	{ SYS_shutdown, ANY },
-	{ SYS_accept4, ANY }, /* who takes the events of a VMShm device */
+	{ SYS_accept4, ANY }, /* who takes events of a VMShm device; a daemon of server=on */
 	{ SYS_setsockopt, 2, SO_SNDBUF }, /* ... to whom not much is sent before he reads */
 	{ SYS_socketpair, 0, AF_UNIX }, /* the back channel of a connection made again */
 	{ SYS_poll, ANY },

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/fd.h"
@@ -118,6 +119,35 @@ static int init_loop(struct vm *vm, struct err *e)
 	return loop_init(&vm->loop, &vm->machine.lock, e);
 }
 
+/* server=on. Whoever connects gets all of the guest's RAM, so it is for this user only. */
+static int listen_for_daemons(struct vm *vm, struct err *e)
+{
+	mode_t before = umask(0177);
+	int r = 0;
+
+	for (unsigned i = 0; i < vm->options->n_devices && r == 0; i++) {
+		const struct vhost_user_options *o = &vm->options->devices[i];
+		int sock = -1;
+
+		if (o->server)
+			r = listener_open(&vm->names[vm->n_names++], SOCK_STREAM,
+					  "--vhost-user: socket=", o->socket, &sock, e);
+		vhost_user_door_init(&vm->doors[i], &vm->loop, &sock);
+	}
+	umask(before);
+	return r;
+}
+
+/* Gives up the names: to the supervisor, once it is forked; or, with @remove, to nobody. Twice. */
+static void drop_names(struct vm *vm, bool remove)
+{
+	for (unsigned i = 0; i < vm->n_names; i++) {
+		if (remove)
+			listener_close(&vm->names[i]);
+		fd_close(&vm->names[i].dir);
+	}
+}
+
 static int init_supervisor(struct vm *vm, struct err *e)
 {
 	const struct options *o = vm->options;
@@ -126,19 +156,23 @@ static int init_supervisor(struct vm *vm, struct err *e)
 					    .n_sockets = ARRAY_SIZE(sockets),
 					    .vmshms = o->vmshms,
 					    .n_vmshms = o->n_vmshms,
-					    .listeners = vm->events_names,
-					    .n_listeners = vm->n_events_socks,
+					    .listeners = vm->names,
+					    .n_listeners = vm->n_names,
 					    .shm_name = o->mem.name };
 	int r;
 
-	for (unsigned i = 0; i < o->n_devices; i++)
-		sockets[i] = (struct supervisor_socket){ o->devices[i].socket, SOCK_STREAM };
+	for (unsigned i = 0; i < o->n_devices; i++) {
+		const struct vhost_user_options *d = &o->devices[i];
+		const char *path = d->server ? NULL : d->socket;
+
+		sockets[i] = (struct supervisor_socket){ path, SOCK_STREAM };
+	}
 	for (unsigned i = 0; i < o->n_vmshms; i++)
 		sockets[ERRANDS_EVENTS_PEER + i] =
 			(struct supervisor_socket){ o->vmshms[i].events_peer, SOCK_SEQPACKET };
 	r = supervisor_start(&vm->supervisor, &rights, o->seccomp, e);
 	if (r == 0)
-		vm_vmshm_drop_names(vm, false);
+		drop_names(vm, false);
 	return r;
 }
 
@@ -184,9 +218,15 @@ static int init_platform(struct vm *vm, struct err *e)
 static int connect_device(struct vm *vm, struct vhost_user_device *d, struct err *e)
 {
 	const struct vhost_user_options *o = d->options;
-	int sock = o->fd_given ? (int)o->fd : supervisor_connect(&vm->supervisor, o->number, e);
-	int r;
+	int sock, r;
 
+	if (o->server) {
+		log_info("device %s: waits at %s for its daemon", d->id, o->socket);
+		vhost_user_link_begin(&d->link, &vhost_user_door_dialer, &vm->doors[o->number],
+				      o->number);
+		return 0;
+	}
+	sock = o->fd_given ? (int)o->fd : supervisor_connect(&vm->supervisor, o->number, e);
 	if (sock < 0)
 		return err_prefix(e, sock, "device %s: ", d->id);
 	r = vhost_user_device_connect(d, &sock, e);
@@ -251,6 +291,8 @@ static int realize_devices(struct vm *vm, struct err *e)
 			r = vhost_user_device_realize(d, e);
 		if (r)
 			return r;
+		if (!d->options->reconnect)
+			vhost_user_link_fini(&d->link);
 	}
 	kvm_coalesce_ports(&vm->kvm, vm->n_vmshms || vm->n_devices > vm->machine.mmio_devices);
 	report_stamp(&vm->report, STAMP_DAEMONS_READY);
@@ -380,6 +422,7 @@ static int (*const boot_order[])(struct vm *vm, struct err *e) = {
 	init_trace,
 	init_report,
 	vm_vmshm_listen,
+	listen_for_daemons,
 	init_supervisor,	/* forked before there is anything to inherit */
 	init_loop,
 	vm_life_init,
@@ -416,6 +459,6 @@ int vm_init(struct vm *vm, const struct options *o, struct err *e)
 	/* What ends the start may have ended the supervisors, too: a host without seccomp does. */
 	if (r && o->mem.name)
 		shm_named_unlink(vm->supervisor.shm, o->mem.name);
-	vm_vmshm_drop_names(vm, true);
+	drop_names(vm, true);
 	return r;
 }

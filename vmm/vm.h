@@ -18,6 +18,7 @@
 #include "devices/platform.h"
 #include "devices/serial.h"
 #include "devices/vhost_user_device.h"
+#include "devices/vhost_user_door.h"
 #include "devices/vmshm.h"
 #include "memory/starvation.h"
 #include "vhost/tap.h"
@@ -49,10 +50,14 @@ struct vm {
 	struct report report;
 	struct supervisor supervisor;
 	/* By --vmshm, the first n_events_socks: what events= listens on, until the device takes
-	 * it, and its name, until there is a supervisor to remove it; or -1. */
+	 * it; or -1. */
 	int events_socks[OPTIONS_LIST_MAX];
-	struct listener events_names[OPTIONS_LIST_MAX];
 	unsigned n_events_socks;
+	/* Where daemons connect, by --vhost-user; sock -1: it is not with server=on. */
+	struct vhost_user_door doors[OPTIONS_LIST_MAX];
+	/* The names of all these sockets, until there is a supervisor to remove them. */
+	struct listener names[2 * OPTIONS_LIST_MAX];
+	unsigned n_names;
 	struct sandbox sandbox;
 	struct loop loop;
 	struct kvm kvm;

@@ -34,22 +34,12 @@ int vm_vmshm_listen(struct vm *vm, struct err *e)
 		const char *path = vm->options->vmshms[i].events;
 
 		vm->events_socks[i] = -1;
-		vm->events_names[i].dir = -1;
 		vm->n_events_socks = i + 1;
 		if (path)
-			r = listener_open(&vm->events_names[i], SOCK_SEQPACKET, "--vmshm: events=",
-					  path, &vm->events_socks[i], e);
+			r = listener_open(&vm->names[vm->n_names++], SOCK_SEQPACKET,
+					  "--vmshm: events=", path, &vm->events_socks[i], e);
 	}
 	return r;
-}
-
-void vm_vmshm_drop_names(struct vm *vm, bool remove)
-{
-	for (unsigned i = 0; i < vm->n_events_socks; i++) {
-		if (remove)
-			listener_close(&vm->events_names[i]);
-		fd_close(&vm->events_names[i].dir);
-	}
 }
 
 static void answered(void *arg, const struct vmshm_answer *a, int *fd)

@@ -6,8 +6,6 @@
 #ifndef VMM_VM_VMSHM_H
 #define VMM_VM_VMSHM_H
 
-#include <stdbool.h>
-
 #include "base/err.h"
 
 struct vm;
@@ -18,8 +16,6 @@ int vm_vmshm_check(struct vm *vm, struct err *e);
 /* Listens where events= says, for devices that do not exist yet: before the supervisor is forked,
  * which removes the sockets' names. 0 or -errno with @e. */
 int vm_vmshm_listen(struct vm *vm, struct err *e);
-/* Gives up the names: to the supervisor, once it is forked; or, with @remove, to nobody. Twice. */
-void vm_vmshm_drop_names(struct vm *vm, bool remove);
 /* The devices, on their bus. After errands_init. 0 or -errno with @e. */
 int vm_vmshm_init(struct vm *vm, struct err *e);
 /* Loop. The machine is reset. */

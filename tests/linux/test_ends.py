@@ -12,7 +12,7 @@ import termios
 import time
 
 import tiny_guest
-from harness import descendants, test
+from harness import descendants, test, wait_for_socket
 from tiny_guest import CRASH, DEBUG_EXIT, HALT, HELLO, POWER_OFF, RESET, SPIN, TALK, touch
 
 EVERYWHERE = {"kvm": False, "timeout": 60}
@@ -199,6 +199,16 @@ def after_daemon_and_supervisor_were_killed(t):
     stage.vmm.expect("device rng0 cannot be connected again: the supervisor process is gone")
     stage.vmm.signal(signal.SIGTERM)
     stage.check(143)
+
+
+@test(tags=["ends", "virtio", "reconnect"], cases={
+    "term": {"number": signal.SIGTERM}, "kill": {"number": signal.SIGKILL}}, **EVERYWHERE)
+def by_a_signal_while_no_daemon_comes(t, number):
+    path = t.dir / "late.sock"
+    stage = Stage(t, HELLO + SPIN, "--vhost-user", f"rng,id=late,server=on,socket={path}", started=False)
+    wait_for_socket(path, stage.vmm, ready_now=pathlib.Path.exists)
+    stage.vmm.signal(number)
+    stage.check(128 + number)
 
 
 @test(tags=["ends", "virtio"], cases={

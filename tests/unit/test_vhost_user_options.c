@@ -268,7 +268,16 @@ static void words_of_qemu_that_have_no_meaning_here_say_what_to_write(void **sta
 	(void)state;
 	refused("vhost-user-blk-pci,chardev=c0", "socket=PATH");
 	refused("vhost-user-blk-pci,socket=s,bootindex=1", "--kernel");
-	refused("blk.sock,server=on", "start the daemon");
+}
+
+static void a_daemon_that_connects_needs_a_path(void **state)
+{
+	(void)state;
+	assert_false(parsed("blk.sock")->server);
+	assert_true(parsed("blk.sock,server=on")->server);
+	assert_true(parsed("blk.sock,server=on")->reconnect);
+	refused("blk,fd=7,server=on", "give socket=PATH");
+	refused("blk,server=on", "where is the daemon");
 }
 
 static void what_is_to_follow_a_daemon_is_one_thing(void **state)
@@ -357,6 +366,7 @@ int main(void)
 		cmocka_unit_test_teardown(a_key_is_given_once_under_whatever_name, teardown),
 		cmocka_unit_test_teardown(words_of_qemu_that_have_no_meaning_here_say_what_to_write,
 					  teardown),
+		cmocka_unit_test_teardown(a_daemon_that_connects_needs_a_path, teardown),
 		cmocka_unit_test_teardown(what_is_to_follow_a_daemon_is_one_thing, teardown),
 		cmocka_unit_test_teardown(an_unknown_key_names_the_known_ones, teardown),
 		cmocka_unit_test_teardown(a_name_has_letters_that_fit_a_message, teardown),
