@@ -30,12 +30,12 @@ static int compare(const struct guest_mem *mem, const struct vu_ring *ring, unsi
 {
 	struct used_entry used[CHUNK];
 	uint16_t avail[CHUNK];
-	int r = guest_mem_pread(mem, ring->avail + ENTRIES + UINT64_C(1) * AVAIL_ENTRY * from, avail,
-				AVAIL_ENTRY * n);
+	uint64_t at = ring->avail + ENTRIES + UINT64_C(1) * AVAIL_ENTRY * from;
+	int r = guest_mem_pread(mem, at, avail, AVAIL_ENTRY * n);
 
+	at = ring->used + ENTRIES + UINT64_C(1) * USED_ENTRY * from;
 	if (r == 0)
-		r = guest_mem_pread(mem, ring->used + ENTRIES + UINT64_C(1) * USED_ENTRY * from,
-				    used, USED_ENTRY * n);
+		r = guest_mem_pread(mem, at, used, USED_ENTRY * n);
 	for (unsigned i = 0; i < n && r == 0; i++)
 		if (le32toh(used[i].id) != le16toh(avail[i]))
 			return 0;

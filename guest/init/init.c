@@ -23,7 +23,8 @@
 /* In the environment of the second init of a boot */
 #define MARK "MINIVMM_INIT=up"
 
-static const struct verb *const tables[] = { disk_verbs, hammer_verbs, machine_verbs, process_verbs };
+static const struct verb *const tables[] = { disk_verbs, hammer_verbs, machine_verbs,
+						process_verbs };
 
 static const struct verb *verb_find(const char *word)
 {
