@@ -105,7 +105,7 @@ class Hammered:
         self.disk.touch()
         os.truncate(self.disk, 4 << 20)
         self.socket = t.dir / "hammered.sock"
-        self.vm = guest.Guest(t, kernel="tiny", daemon="own", transport=transport, verbs="hammer=/dev/vdb poweroff")
+        self.vm = guest.Guest(t, kernel=KERNEL, daemon="own", transport=transport, verbs="hammer=/dev/vdb poweroff")
         self.vm.command += ["--vhost-user", f"blk,socket={self.socket},transport={transport}{',server=on' if server else ''}"]
         if not server:
             self.serve()
@@ -144,7 +144,7 @@ class Hammered:
         self.t.boots += 1
 
 
-@test(tags=[*TAGS, "blk"], needs=guest.needs_of("tiny"), timeout=900, cases={
+@test(tags=[*TAGS, "blk"], needs=NEEDS, timeout=900, cases={
     "pci": {"transport": "pci", "kills": 10}, "mmio": {"transport": "mmio", "kills": 10},
     "pci.server": {"transport": "pci", "kills": 20, "server": True},
     "pci.1000": {"transport": "pci", "kills": 1000, "server": True}})
