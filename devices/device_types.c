@@ -121,6 +121,7 @@ const struct vu_device_type vu_device_types[] = {
 		.config = VU_CONFIG_OWN,
 		.config_size = sizeof(struct virtio_fs_config),
 		.config_own = vhost_user_own_fs,
+		.ends_with_daemon = true,	/* its session, with all files that are open */
 		.config_queues_off = offsetof(struct virtio_fs_config, num_request_queues),
 		.config_queues_size = 4,
 		.withheld = BIT64(0 /* NOTIFICATION */),

@@ -64,6 +64,9 @@ struct vu_device_type {
 	 * in the config space; 0: nowhere. */
 	uint8_t config_queues_off, config_queues_size;
 
+	/* What the guest was given by a daemon ends with it: on-lost is reset, not wait, unless
+	 * given. */
+	bool ends_with_daemon;
 	uint64_t required;			/* mask of protocol features it must have */
 	uint64_t withheld;			/* mask of the type's own features never offered */
 	const char *withheld_why;		/* a sentence for the manual */

@@ -442,8 +442,9 @@ static int choose_on_lost(struct vhost_user_device *dev, struct err *e)
 {
 	const struct vhost_user_options *o = dev->options;
 	bool may_wait = o->reconnect && !dev->virtio.shmem;
+	bool waits = may_wait && !dev->type->ends_with_daemon;
 
-	dev->on_lost = may_wait ? VHOST_USER_WAIT : VHOST_USER_RESET;
+	dev->on_lost = waits ? VHOST_USER_WAIT : VHOST_USER_RESET;
 	if (o->on_lost_given)
 		dev->on_lost = (enum vhost_user_on_lost)o->on_lost;
 	if (dev->on_lost == VHOST_USER_WAIT && !may_wait)

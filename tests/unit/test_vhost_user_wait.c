@@ -318,6 +318,8 @@ static void what_is_not_said_follows_from_what_the_device_is(void **state)
 		{ "/run/blk", VHOST_USER_WAIT }, { "/run/blk,on-lost=reset", VHOST_USER_RESET },
 		{ "/run/blk,reconnect=off", VHOST_USER_RESET }, { "blk,fd=9", VHOST_USER_RESET },
 		{ "/run/blk,on-lost=wait", VHOST_USER_WAIT },
+		{ "fs,socket=/run/fs,tag=t", VHOST_USER_RESET },
+		{ "fs,socket=/run/fs,tag=t,on-lost=wait", VHOST_USER_WAIT },
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {

@@ -308,7 +308,7 @@ static uint64_t now_ms(void)
 	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
 }
 
-/* Everything a program may do, in an order that nobody chose; much of it fails. Until it is @over. */
+/* Everything a program may do, in an order that nobody chose, until it is @over; much fails. */
 static void stress_user(unsigned seed, const volatile bool *over)
 {
 	static const char *const names[] = { "/rw", "/ro", "/small", "/absent" };
