@@ -112,7 +112,8 @@ static uint32_t fill_up(struct vsock_rig *f)
 		total += n;
 		/* Credit comes as it is needed. */
 		while (driver_used(&f->driver, RX, &head, &len)) {
-			memcpy(&f->got, f->driver.ram + RX_AT + (size_t)(head % RX_BUFS) * RX_SIZE, HDR);
+			memcpy(&f->got,
+			       f->driver.ram + RX_AT + (size_t)(head % RX_BUFS) * RX_SIZE, HDR);
 			assert_int_equal(le16toh(f->got.op), VIRTIO_VSOCK_OP_CREDIT_UPDATE);
 			forwarded = le32toh(f->got.fwd_cnt);
 			vsock_rig_give(f, 1);

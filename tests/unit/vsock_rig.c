@@ -173,7 +173,6 @@ void vsock_rig_put_bytes(struct vsock_rig *f, const void *bytes, uint32_t len)
 	vsock_rig_put_packet(f, h, bytes, len);
 }
 
-/* Waits for the device's next packet, which is @op; gives its buffer back later: see vsock_rig_give(). */
 void vsock_rig_receive(struct vsock_rig *f, uint16_t op)
 {
 	uint16_t head;
