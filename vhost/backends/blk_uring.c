@@ -180,7 +180,7 @@ void blk_uring_drop(struct blk_uring *u, struct backend_queue *q)
 }
 
 /* The kernel reads, writes and flushes for this ring and does nothing else. */
-static int restrict_ring(struct io_uring *ring)
+static int restrict_ring(int fd)
 {
 	static const uint8_t ops[] = { IORING_OP_READV, IORING_OP_WRITEV, IORING_OP_FSYNC };
 	struct io_uring_restriction only[ARRAY_SIZE(ops)] = { { 0 } };
@@ -189,10 +189,10 @@ static int restrict_ring(struct io_uring *ring)
 		only[i].opcode = IORING_RESTRICTION_SQE_OP;
 		only[i].sqe_op = ops[i];
 	}
-	/* Shared libraries of release 2.3 lack the functions for these two calls. */
-	if (syscall(SYS_io_uring_register, ring->ring_fd, IORING_REGISTER_RESTRICTIONS, only,
+	/* The shared library of release 2.3 lacks the functions for these two calls. */
+	if (syscall(SYS_io_uring_register, fd, IORING_REGISTER_RESTRICTIONS, only,
 		    ARRAY_SIZE(ops)) < 0 ||
-	    syscall(SYS_io_uring_register, ring->ring_fd, IORING_REGISTER_ENABLE_RINGS, NULL, 0) < 0)
+	    syscall(SYS_io_uring_register, fd, IORING_REGISTER_ENABLE_RINGS, NULL, 0) < 0)
 		return -errno;
 	return 0;
 }
@@ -204,7 +204,7 @@ static int open_ring(struct blk_uring *u, struct err *e)
 
 	if (r)
 		return err_set(e, r, "io_uring: %s", strerror(-r));
-	r = restrict_ring(&u->ring);
+	r = restrict_ring(u->ring.ring_fd);
 	if (r) {
 		err_set(e, r, "io_uring cannot be restricted: %s", strerror(-r));
 	} else {
