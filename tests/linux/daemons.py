@@ -1,6 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Daemons of others, see tests/peers."""
-from harness import wait_for_socket
+"""Daemons of others, see tests/peers, and what they need of the host: modules of its kernel."""
+import os
+import pathlib
+import shutil
+import subprocess
+
+from harness import Skip, wait_for_socket
 
 
 def start(t, crate, *arguments, socket):
@@ -8,3 +13,27 @@ def start(t, crate, *arguments, socket):
     process = t.start(crate, [t.resource(f"crate:{crate}"), *arguments])
     wait_for_socket(socket, process)
     return process
+
+
+def kernel_modules():
+    """Where the modules of the running kernel are, {name: path}: the lab has its own in the cache."""
+    cache = os.environ.get("MINIVMM_CACHE") or os.path.join(
+        os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "minivmm")
+    release = os.uname().release
+    roots = [pathlib.Path("/lib/modules", release),
+             *pathlib.Path(cache, "lab").glob(f"kernel-*/lib/modules/{release}")]
+    return {path.name.split(".")[0].replace("-", "_"): path for root in roots for path in root.rglob("*.ko*")}
+
+
+def load_module(name, *parameters):
+    """Into the host's kernel; only where that is the lab's, which nobody else has. Those that it needs go first."""
+    if not os.environ.get("MINIVMM_IN_LAB"):
+        raise Skip(f"the module {name} is not loaded into a kernel that others use", machine=True)
+    path = kernel_modules().get(name)
+    if path is None:
+        raise Skip(f"the kernel has no module {name}", machine=True)
+    if pathlib.Path("/sys/module", name).exists():
+        if not parameters:
+            return
+        subprocess.run(["rmmod", name], check=True)
+    subprocess.run([shutil.which("insmod", path="/sbin:/usr/sbin:/bin:/usr/bin"), path, *parameters], check=True)

@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Devices whose drivers are in the kernel tiny-devices alone, by other people's daemons, on both transports."""
+import pathlib
+
+import daemons
+import guest
+import uinput
+from harness import test
+from session import TRANSPORTS, Session
+
+KERNEL = "tiny-devices"
+TAGS = ["boot", "daemons"]
+
+
+def needs(crate):
+    return [*guest.needs_of(KERNEL), f"crate:{crate}"]
+
+
+def session(t, device, path, transport):
+    t.boots += 1
+    return Session(t, f"{device},socket={path},transport={transport}", kernel=KERNEL, verbs="shell poweroff",
+                   transport=transport)
+
+
+def i2c_stub():
+    """Where it is: the number of its bus."""
+    daemons.load_module("i2c_stub", "chip_addr=0x50")
+    daemons.load_module("i2c_dev")
+    for name in pathlib.Path("/sys/bus/i2c/devices").glob("i2c-*/name"):
+        if name.read_text(encoding="ascii").strip() == "SMBus stub driver":
+            return name.parent.name.removeprefix("i2c-")
+    raise AssertionError("the module i2c_stub made no bus")
+
+
+@test(tags=[*TAGS, "i2c"], needs=needs("vhost-device-i2c"), timeout=150, cases=TRANSPORTS)
+def i2c(t, transport):
+    """Registers of a chip: what the guest writes is there for the host, and the reverse."""
+    bus, path = i2c_stub(), t.dir / "i2c.sock0"
+    daemons.start(t, "vhost-device-i2c", "-s", t.dir / "i2c.sock", "-l", "SMBus stub driver:80", socket=path)
+    shell = session(t, "i2c", path, transport)
+    shell.does("i2cset -y 0 0x50 0x10 0xa5 b && i2cset -y 0 0x50 0x20 0xbeef w")
+    for command, value in (("i2cget -y {} 0x50 0x10 b", "0xa5"), ("i2cget -y {} 0x50 0x20 w", "0xbeef")):
+        assert value in shell.does(command.format(0))
+        assert value in t.run(["busybox", *command.format(bus).split()]).out
+    assert t.run(["busybox", "i2cset", "-y", bus, "0x50", "0x11", "0x5a", "b"]).code == 0
+    assert "0x5a" in shell.does("i2cget -y 0 0x50 0x11 b")
+    # a chip that is not there is refused, and the next request is answered
+    shell.does("! i2cget -y 0 0x51 0x10 b && i2cget -y 0 0x50 0x10 b")
+    shell.ends()
+
+
+@test(tags=[*TAGS, "input"], needs=needs("vhost-device-input"), timeout=150, cases=TRANSPORTS)
+def input_device(t, transport):
+    """Keys of a keyboard of the host."""
+    daemons.load_module("uinput")
+    daemons.load_module("evdev")
+    path = t.dir / "input.sock0"
+    with uinput.Keyboard("minivmm keys") as keyboard:
+        daemons.start(t, "vhost-device-input", "-s", t.dir / "input.sock", "-e", keyboard.node, socket=path)
+        shell = session(t, "input", path, transport)
+        assert "minivmm keys" in shell.does("cat /sys/class/input/event0/device/name")
+        shell.does("exec 5</dev/input/event0")
+        keys = [*uinput.press(uinput.KEY_A), *uinput.press(uinput.KEY_B)]
+        keyboard.send(keys)
+        got = shell.reads(f"dd bs={uinput.EVENT.size} count={len(keys)} <&5 2>/dev/null")
+        assert uinput.events(got) == keys
+        shell.ends()
