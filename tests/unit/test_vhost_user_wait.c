@@ -233,24 +233,22 @@ static void with_nobody_who_connects_it_needs_a_reset(void **state)
 
 /* The in-flight buffer */
 
-static int give_a_buffer(struct vhost_user_rig *r)
+static void give_a_buffer(struct vhost_user_rig *r, int fd)
 {
-	int fd = memfd_create("inflight", MFD_CLOEXEC);
-
 	assert_int_equal(ftruncate(fd, BUFFER), 0);
 	r->daemon.protocol |= BIT64(VU_PF_INFLIGHT_SHMFD);
 	r->daemon.inflight = (struct vu_inflight){ .mmap_size = BUFFER, .num_queues = 2,
 						   .queue_size = 4 };
 	r->daemon.inflight_fd = fd;
-	return fd;
 }
 
 static void with_a_buffer_it_goes_on_however_requests_were_done(void **state)
 {
 	struct vhost_user_rig *r = *state;
-	autoclose int fd = give_a_buffer(r);
+	autoclose int fd = memfd_create("inflight", MFD_CLOEXEC);
 	unsigned long long inode;
 
+	give_a_buffer(r, fd);
 	running(state);
 	inode = r->daemon.inflight_inode;
 	assert_true(inode);
@@ -273,8 +271,9 @@ static void with_a_buffer_it_goes_on_however_requests_were_done(void **state)
 static void a_daemon_without_the_feature_does_not_follow_one_with_a_buffer(void **state)
 {
 	struct vhost_user_rig *r = *state;
-	autoclose int fd = give_a_buffer(r);
+	autoclose int fd = memfd_create("inflight", MFD_CLOEXEC);
 
+	give_a_buffer(r, fd);
 	running(state);
 	lose(r);
 	vhost_user_rig_new_daemon(r);
