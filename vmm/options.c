@@ -315,7 +315,7 @@ static void help_keys(FILE *out, const char *option, const struct keyval *table)
 	fprintf(out, "\nKeys of %s:\n", option);
 	for (const struct keyval *k = table; k->key; k++)
 		if (k->type != KEYVAL_REFUSED)
-			fprintf(out, "  %-18s%s\n", k->key, k->help);
+			fprintf(out, "  %-18s %s\n", k->key, k->help);
 }
 
 void options_help(FILE *out)
@@ -332,10 +332,11 @@ void options_help(FILE *out)
 	help_keys(out, "--vu-fault", vu_fault_keys);
 	fputs("\nTypes of --vhost-user:\n", out);
 	for (const struct vu_device_type *t = vu_device_types; t->name; t++)
-		fprintf(out, "  %-18s%s\n", t->name, t->about);
+		fprintf(out, "  %-18s %s\n", t->name, t->about);
 	fputs("\nVerbs, which run a tool instead of a VM:\n", out);
 	for (const struct verb *v = verbs; v->name; v++)
 		fprintf(out, "  %s %s\n        %s\n", v->name, v->arguments, v->about);
 	fputs("\nExit status: 0 power off or exit; 1 set-up; 2 usage; 3 host memory exhausted; 4 guest crash;\n"
-	      "5 blocked system call; 128+N signal N. minivmm(1) has the details.\n", out);
+	      "5 blocked system call; 6 a daemon ended, with on-lost=exit; 128+N signal N.\n"
+	      "minivmm(1) has the details.\n", out);
 }
