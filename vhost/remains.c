@@ -23,6 +23,24 @@ static int read_index(const struct guest_mem *mem, uint64_t part, uint16_t *ret)
 	return r;
 }
 
+/* Of @count entries from index @at of a ring's on, how many lie behind each other and are read at a
+ * time; *@ret_from is the first one's place. */
+static unsigned piece(const struct vu_ring *ring, uint16_t at, unsigned count, unsigned *ret_from)
+{
+	unsigned from = at % ring->size;
+
+	*ret_from = from;
+	return (unsigned)min_u64(min_u64(count, CHUNK), ring->size - from);
+}
+
+static int read_avail(const struct guest_mem *mem, const struct vu_ring *ring, unsigned from,
+		      unsigned n, uint16_t ret[CHUNK])
+{
+	uint64_t at = ring->avail + ENTRIES + UINT64_C(1) * AVAIL_ENTRY * from;
+
+	return guest_mem_pread(mem, at, ret, AVAIL_ENTRY * n);
+}
+
 /* Whether entries [from, from + n) of both rings, at most CHUNK and without a wrap, are the same
  * requests. 1, 0 or -errno. */
 static int compare(const struct guest_mem *mem, const struct vu_ring *ring, unsigned from,
@@ -30,10 +48,9 @@ static int compare(const struct guest_mem *mem, const struct vu_ring *ring, unsi
 {
 	struct used_entry used[CHUNK];
 	uint16_t avail[CHUNK];
-	uint64_t at = ring->avail + ENTRIES + UINT64_C(1) * AVAIL_ENTRY * from;
-	int r = guest_mem_pread(mem, at, avail, AVAIL_ENTRY * n);
+	uint64_t at = ring->used + ENTRIES + UINT64_C(1) * USED_ENTRY * from;
+	int r = read_avail(mem, ring, from, n, avail);
 
-	at = ring->used + ENTRIES + UINT64_C(1) * USED_ENTRY * from;
 	if (r == 0)
 		r = guest_mem_pread(mem, at, used, USED_ENTRY * n);
 	for (unsigned i = 0; i < n && r == 0; i++)
@@ -55,14 +72,45 @@ static int was_in_order(const struct guest_mem *mem, const struct vu_ring *ring,
 	int r = 1;
 
 	while (count && r == 1) {
-		unsigned from = at % ring->size;
-		unsigned n = (unsigned)min_u64(min_u64(count, CHUNK), ring->size - from);
+		unsigned from, n = piece(ring, at, count, &from);
 
 		r = compare(mem, ring, from, n);
 		at = (uint16_t)(at + n);
 		count -= n;
 	}
 	return r;
+}
+
+/*
+ * One that was overtaken long ago has its place no more: others took it, of which the last ones
+ * only seem to be in flight. A driver gives no head away twice, so where one is named twice it was
+ * given back meanwhile. 1, 0 or -errno.
+ */
+static int names_each_once(const struct guest_mem *mem, const struct vu_ring *ring,
+			   const struct vu_remains *left)
+{
+	uint64_t seen[(UINT16_MAX + 1) / 64] = { 0 };
+	unsigned count = left->in_flight;
+	uint16_t at = left->used;
+
+	while (count) {
+		uint16_t avail[CHUNK];
+		unsigned from, n = piece(ring, at, count, &from);
+		int r = read_avail(mem, ring, from, n, avail);
+
+		for (unsigned i = 0; i < n && r == 0; i++) {
+			uint16_t head = le16toh(avail[i]);
+
+			if (seen[head / 64] & BIT64(head % 64))
+				return 0;
+			seen[head / 64] |= BIT64(head % 64);
+		}
+		if (r)
+			return r;
+		at = (uint16_t)(at + n);
+		count -= n;
+	}
+	return 1;
 }
 
 int vu_remains_read(const struct guest_mem *mem, const struct vu_ring *r, struct vu_remains *ret,
@@ -81,6 +129,8 @@ int vu_remains_read(const struct guest_mem *mem, const struct vu_ring *r, struct
 		return err_set(e, -EPROTO, "%u requests of %u entries are in flight", left.in_flight,
 			       r->size);
 	error = left.in_flight ? was_in_order(mem, r, &left) : 1;
+	if (error > 0)
+		error = names_each_once(mem, r, &left);
 	if (error < 0)
 		return err_set(e, error, "the ring cannot be read");
 	left.in_order = error;

@@ -23,7 +23,8 @@ struct vu_remains {
 	uint16_t in_flight;	/* requests that were not */
 	bool in_order;		/* what is in flight is what lies behind `used`: nothing is, or
 				 * what was given back, as far as the ring remembers, was so in
-				 * the order in which it was taken */
+				 * the order in which it was taken, and what lies there are
+				 * different requests */
 };
 
 /* Loop, the daemon dead. 0; or -errno with @e: the ring has left RAM, or its indices are nothing
