@@ -193,13 +193,16 @@ static int got_status(struct vu_frontend *f, const struct vu_pending *p, const s
 /*
  * Each ring is told of wholly before the next, as daemons are used to; none is enabled before all
  * have started. ERR and CALL come before KICK, which starts the ring. The in-flight buffer comes
- * after SET_FEATURES, since its layout is that of a split or a packed ring.
+ * after SET_FEATURES, since its layout is that of a split or a packed ring, and after a first word
+ * of each ring: there are daemons (DPDK's library) that make a ring when they hear of it, and give
+ * their parts of the buffer to the rings there are.
  */
 static const struct vu_step start_steps[] = {
 	{ VU_SET_STATUS, NEEDS(STATUS), .fill = fill_status_driver },
 	{ VU_SET_FEATURES, .fill = fill_features },
 	{ VU_SET_STATUS, NEEDS(STATUS), .fill = fill_status_features },
 	{ VU_GET_STATUS, NEEDS(STATUS), .answer = got_status },
+	{ VU_SET_VRING_CALL, NEEDS(INFLIGHT_SHMFD), .group = 1, .fill = fill_call },
 	{ VU_GET_INFLIGHT_FD, NEEDS(INFLIGHT_SHMFD), .fill = vu_inflight_fill_get, .hold = true,
 	  .answer = vu_inflight_got },
 	{ VU_SET_INFLIGHT_FD, NEEDS(INFLIGHT_SHMFD), .fill = vu_inflight_fill_set },
@@ -208,13 +211,13 @@ static const struct vu_step start_steps[] = {
 	  .answer = vu_memory_removed },
 	{ VU_ADD_MEM_REG, NEEDS(CONFIGURE_MEM_SLOTS), .fill = vu_memory_fill_add, .repeat = true,
 	  .answer = vu_memory_added },
-	{ VU_SET_VRING_NUM, .group = 1, .fill = fill_num },
-	{ VU_SET_VRING_BASE, .group = 1, .fill = fill_base },
-	{ VU_SET_VRING_ADDR, .group = 1, .fill = fill_addr },
-	{ VU_SET_VRING_ERR, .group = 1, .fill = fill_err },
-	{ VU_SET_VRING_CALL, .group = 1, .fill = fill_call },
-	{ VU_SET_VRING_KICK, .group = 1, .fill = fill_kick },
-	{ VU_SET_VRING_ENABLE, .group = 2, .fill = fill_enable },
+	{ VU_SET_VRING_NUM, .group = 2, .fill = fill_num },
+	{ VU_SET_VRING_BASE, .group = 2, .fill = fill_base },
+	{ VU_SET_VRING_ADDR, .group = 2, .fill = fill_addr },
+	{ VU_SET_VRING_ERR, .group = 2, .fill = fill_err },
+	{ VU_SET_VRING_CALL, .group = 2, .fill = fill_call },
+	{ VU_SET_VRING_KICK, .group = 2, .fill = fill_kick },
+	{ VU_SET_VRING_ENABLE, .group = 3, .fill = fill_enable },
 	{ VU_SET_STATUS, NEEDS(STATUS), .fill = fill_status_running },
 	{ 0 },
 };
