@@ -61,7 +61,8 @@ static void start_step(struct vhost_user_device *dev)
 	struct err e;
 	int r;
 
-	if (dev->lost) {
+	/* Gone: the loss is about to be told. */
+	if (dev->lost || dev->frontend.state == VU_GONE) {
 		await_connection(dev);
 		return;
 	}
