@@ -74,6 +74,7 @@ const struct vu_device_type vu_device_types[] = {
 		.config_size = offsetof(struct virtio_blk_config, unused1),
 		.config_window = { offsetof(struct virtio_blk_config, wce), 1,
 				   BIT64(VIRTIO_BLK_F_CONFIG_WCE) },
+		.config_kept = true,
 		.config_queues_off = offsetof(struct virtio_blk_config, num_queues),
 		.config_queues_size = 2,
 		.required = BIT64(VU_PF_CONFIG),

@@ -60,6 +60,9 @@ struct vu_device_type {
 	/* What a driver writes decides what it reads: a read waits for the daemon's bytes of now,
 	 * and of a write the whole window is handed on, as daemons of such a type expect. */
 	bool config_asked;
+	/* What a driver wrote holds for its life: the next daemon is told of it, once it has the
+	 * features, since some listen only then. */
+	bool config_kept;
 	/* Where the front end says how many counted queues there are: an integer of so many bytes
 	 * in the config space; 0: nowhere. */
 	uint8_t config_queues_off, config_queues_size;

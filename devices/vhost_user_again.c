@@ -62,7 +62,7 @@ void vhost_user_again_ready(struct vhost_user_device *dev)
 	vhost_user_link_up(&dev->link, more);
 	vhost_user_config_flush(dev);
 	memcpy(before, dev->virtio.config, sizeof(before));
-	vhost_user_config_load(dev);
+	vhost_user_config_load_next(dev);
 	if (memcmp(before, dev->virtio.config, sizeof(before)))
 		virtio_config_changed(&dev->virtio);
 	loop_post(dev->machine->loop, &dev->work);
@@ -109,6 +109,7 @@ void vhost_user_again_resume(struct vhost_user_device *dev)
 		return;
 	}
 	dev->run = VHOST_USER_STARTING;
+	vhost_user_config_restore(dev);
 	/* What the dead daemon gave back last, it may not have said any more. */
 	for (unsigned i = 0; i < f->n_rings; i++)
 		if (f->rings[i].enabled)

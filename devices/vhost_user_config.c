@@ -25,6 +25,38 @@ void vhost_user_config_load(struct vhost_user_device *dev)
 		d->config[t->config_queues_off + i] = (uint8_t)(counted >> (8 * i));
 }
 
+/* Whether the driver lives, and the daemon does not know it yet. */
+static bool is_ahead(const struct vhost_user_device *dev)
+{
+	const struct virtio_dev *d = &dev->virtio;
+	uint64_t needs = d->config_window.needs;
+
+	return d->live && !d->resetting && !(d->status & VIRTIO_CONFIG_S_NEEDS_RESET) &&
+	       (d->acked & needs) == needs &&
+	       (dev->run == VHOST_USER_IDLE || dev->run == VHOST_USER_LOST);
+}
+
+void vhost_user_config_load_next(struct vhost_user_device *dev)
+{
+	const struct virtio_config_window *w = &dev->virtio.config_window;
+	uint8_t before[VIRTIO_CONFIG_MAX], *config = dev->virtio.config;
+
+	memcpy(before, config, sizeof(before));
+	vhost_user_config_load(dev);
+	if (dev->type->config_kept && is_ahead(dev))
+		memcpy(config + w->off, before + w->off, w->len);
+}
+
+void vhost_user_config_restore(struct vhost_user_device *dev)
+{
+	const struct virtio_config_window *w = &dev->virtio.config_window;
+
+	for (unsigned i = w->off; dev->type->config_kept && i < (unsigned)w->off + w->len; i++)
+		if (dev->virtio.config[i] != dev->frontend.config[i])
+			vhost_user_config_written(dev, i, 1);
+	vhost_user_config_flush(dev);
+}
+
 static bool has_answer(void *arg)
 {
 	struct vhost_user_device *dev = arg;
@@ -97,7 +129,7 @@ void vhost_user_config_flush(struct vhost_user_device *dev)
 {
 	struct vu_frontend *f = &dev->frontend;
 
-	if (dev->lost)
+	if (dev->lost || (dev->type->config_kept && is_ahead(dev)))
 		return;
 	for (unsigned at = 0, len; at < VIRTIO_CONFIG_MAX; at += len + 1) {
 		for (len = 0; is_dirty(dev, at + len); len++)

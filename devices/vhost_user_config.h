@@ -16,6 +16,11 @@ struct vhost_user_device;
 /* Loop, and set-up. The guest's copy becomes the daemon's (or, of VU_CONFIG_OWN, what it is after a
  * reset), but for the number of queues; of VU_CONFIG_REGION there is nothing of the daemon's. */
 void vhost_user_config_load(struct vhost_user_device *dev);
+/* Loop. The same with a daemon that is not the first, but what the driver chose stays while its
+ * life goes on, of a type that keeps it (config_kept). */
+void vhost_user_config_load_next(struct vhost_user_device *dev);
+/* Loop, the front end STARTING. Hands on what the driver chose, where the daemon has another. */
+void vhost_user_config_restore(struct vhost_user_device *dev);
 /* Any thread. The guest is about to read @size bytes of it at @off: VU_CONFIG_REGION is made now,
  * since the guest may move the region; nowhere it has no size. Of a type whose config is asked
  * for, a vCPU's exit waits and gets the daemon's bytes; one does so at a time, and who reads beside
@@ -28,7 +33,7 @@ void vhost_user_config_answer(struct vhost_user_device *dev);
 /* Any thread. The guest wrote [off, off + len) of its copy; of VU_CONFIG_OWN that is all. */
 void vhost_user_config_written(struct vhost_user_device *dev, unsigned off, unsigned len);
 /* Loop. Hands on what the guest wrote, one write for each run of bytes; to the next daemon when
- * there is none. */
+ * there is none, and when it has started where that has to be known first (config_kept). */
 void vhost_user_config_flush(struct vhost_user_device *dev);
 
 #endif

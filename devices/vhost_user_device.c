@@ -77,6 +77,7 @@ static void start_step(struct vhost_user_device *dev)
 		return;
 	}
 	dev->run = VHOST_USER_STARTING;
+	vhost_user_config_restore(dev);
 }
 
 /* No one touches the rings any more. */

@@ -20,7 +20,7 @@
 #include "tests/unit/process.h"
 #include "tests/unit/vhost_user_rig.h"
 
-enum { BUFFER = 4096 };
+enum { BUFFER = 4096, WCE = offsetof(struct virtio_blk_config, wce) };
 
 static struct vhost_user_rig *running(void **state)
 {
@@ -95,6 +95,52 @@ static void the_next_daemon_goes_on_where_the_last_one_was(void **state)
 	assert_int_equal(vhost_user_rig_interrupts(r, 2), 1);
 	assert_false(vhost_user_rig_needs_reset(r));
 	assert_int_equal(vhost_user_rig_interrupts(r, 0), 0);
+}
+
+static void config_is_written(struct vhost_user_rig *r, uint8_t wce)
+{
+	guest_write(&r->guest, VIRTIO_PCI_DEVICE_CONFIG + WCE, 1, wce);
+	vhost_user_rig_settle(r);
+}
+
+/* The next daemon, which has it another way, is told once it has the features; the guest hears
+ * nothing of it. */
+static void assert_told(struct vhost_user_rig *r, uint8_t wce)
+{
+	const char *order, *features, *config;
+
+	vhost_user_rig_interrupts(r, 0);
+	vhost_user_rig_new_daemon(r);
+	r->daemon.config[WCE] = !wce;
+	vhost_user_rig_answer(r);
+	order = scripted_daemon_order(&r->daemon);
+	features = strstr(order, "SET_FEATURES");
+	config = strstr(order, "SET_CONFIG");
+	assert_true(features && config && features < config);
+	assert_int_equal(r->daemon.config[WCE], wce);
+	assert_int_equal(guest_read(&r->guest, VIRTIO_PCI_DEVICE_CONFIG + WCE, 1), wce);
+	assert_int_equal(vhost_user_rig_interrupts(r, 0), 0);
+}
+
+static void the_next_daemon_is_told_what_the_driver_chose(void **state)
+{
+	struct vhost_user_rig *r = running(state);
+
+	for (uint8_t wce = 0; wce < 4; wce++) {
+		/* Before the end, and after it. */
+		if (wce < 2)
+			config_is_written(r, wce & 1);
+		lose(r);
+		if (wce >= 2)
+			config_is_written(r, wce & 1);
+		assert_told(r, wce & 1);
+	}
+	/* Nobody has another. */
+	lose(r);
+	vhost_user_rig_new_daemon(r);
+	r->daemon.config[WCE] = 1;
+	vhost_user_rig_answer(r);
+	assert_int_equal(scripted_daemon_count(&r->daemon, VU_SET_CONFIG), 0);
 }
 
 static void kicks_of_the_time_between_are_not_lost(void **state)
@@ -358,6 +404,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		CASE(the_next_daemon_goes_on_where_the_last_one_was),
+		CASE(the_next_daemon_is_told_what_the_driver_chose),
 		CASE(kicks_of_the_time_between_are_not_lost),
 		CASE(daemons_may_go_again_and_again_even_while_they_start),
 		CASE(one_that_does_not_fit_is_turned_away_and_the_device_still_waits),
