@@ -8,6 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -321,6 +322,26 @@ static void only_the_cache_switch_of_the_config_can_be_written(void **state)
 	assert_int_equal(le64toh(disk_config(f).capacity), SECTORS);
 }
 
+/* A guest's reboot: front ends know the switch as it was, and show that to the next driver. */
+static void the_cache_switch_stays_until_the_front_end_leaves(void **state)
+{
+	struct disk *f = disk_started(state, "", NULL);
+	struct err e;
+	int pair[2];
+
+	assert_int_equal(set_wce(f, 0), 0);
+	driver_stop_queue(&f->driver, 0);
+	driver_negotiate(&f->driver, UINT64_MAX);
+	assert_int_equal(disk_config(f).wce, 0);
+	fd_close(&f->driver.sock);
+	driver_settle(&f->driver);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+	assert_int_equal(backend_connect(&f->backend, &pair[1], &e), 0);
+	driver_reconnect(&f->driver, &pair[0]);
+	driver_negotiate(&f->driver, UINT64_MAX);
+	assert_int_equal(disk_config(f).wce, 1);
+}
+
 static void the_cache_starts_as_told(void **state)
 {
 	struct disk *f = disk_started(state, ",cache=writethrough", NULL);
@@ -410,6 +431,7 @@ int main(void)
 		CASE(a_file_that_shrinks_gives_errors_and_no_more),
 		CASE(a_grown_file_is_told_to_the_guest),
 		CASE(only_the_cache_switch_of_the_config_can_be_written),
+		CASE(the_cache_switch_stays_until_the_front_end_leaves),
 		CASE(the_cache_starts_as_told),
 		CASE(files_that_cannot_be_disks_are_refused),
 		CASE(a_disk_is_written_by_one_program_at_a_time),

@@ -384,7 +384,10 @@ static void negotiated(void *arg, uint64_t features)
 	struct blk *b = arg;
 
 	b->features = features;
-	b->wce = b->o.cache == BLK_WRITEBACK;
+	/* Else it is as the driver, or the one before, switched it: that is in the front end's
+	 * copy of the config space. */
+	if (!features)
+		b->wce = b->o.cache == BLK_WRITEBACK;
 }
 
 static void config_read(void *arg, uint8_t config[VU_CONFIG_MAX])
