@@ -208,6 +208,37 @@ static void a_transfer_goes_on_where_it_stopped_short(void **state)
 	loop_fini(&d->loop);
 }
 
+/* The cache was switched off while a write was on its way. */
+static void a_write_in_flight_can_be_made_durable(void **state)
+{
+	struct disk *d = *state;
+	struct count c = { 0, 0 };
+	struct backend_queue q;
+	uint8_t bytes[512] = { 1 };
+	struct blk_uring *u;
+	struct blk_io *io;
+	struct err e;
+
+	if (!d->uring)
+		skip();
+	assert_int_equal(loop_init(&d->loop, NULL, &e), 0);
+	assert_int_equal(blk_uring_open(&u, &d->loop, d->file, &count_ops, &c, &e), 0);
+	io = blk_uring_take(u);
+	io->queue = &q;
+	io->iov[0] = (struct iovec){ bytes, sizeof(bytes) };
+	io->n = 1;
+	blk_uring_transfer(u, io, true, 0, false);
+	blk_uring_flush_writes(u);
+	blk_uring_submit(u);
+	while (!c.done)
+		loop_once(&d->loop, 1000);
+	assert_int_equal(c.error, 0);
+	/* The last that was done for it. */
+	assert_string_equal(io->what, "flush");
+	blk_uring_close(u);
+	loop_fini(&d->loop);
+}
+
 /* The process's io_uring, which is its only one. */
 static int find_ring(void)
 {
@@ -279,6 +310,7 @@ int main(void)
 		CASE(a_queue_that_stops_has_answered_what_it_began),
 		CASE(a_front_end_that_comes_back_gets_the_rest),
 		CASE(a_transfer_goes_on_where_it_stopped_short),
+		CASE(a_write_in_flight_can_be_made_durable),
 		CASE(the_ring_takes_no_other_operation),
 #endif
 		CASE(without_io_uring_it_says_so),

@@ -421,7 +421,10 @@ static int config_write(void *arg, unsigned off, const uint8_t *data, unsigned l
 	if (off != offsetof(struct virtio_blk_config, wce) || len != 1 || data[0] > 1 ||
 	    !(b->features & BIT64(VIRTIO_BLK_F_CONFIG_WCE)))
 		return -EINVAL;
-	/* What was cached before the switch is durable after it. */
+	/* What was cached before the switch is durable after it, and what is on its way when the
+	 * driver hears of it. */
+	if (b->uring && !data[0])
+		blk_uring_flush_writes(b->uring);
 	if (b->wce && !data[0] && flush(b) != VIRTIO_BLK_S_OK)
 		return -EINVAL;
 	b->wce = data[0];

@@ -165,6 +165,13 @@ void blk_uring_flush(struct blk_uring *u, struct blk_io *io)
 	begin_flush(u, io);
 }
 
+void blk_uring_flush_writes(struct blk_uring *u)
+{
+	for (unsigned i = 0; i < BLK_URING_IOS; i++)
+		if (u->ios[i].queue && u->ios[i].n && u->ios[i].write)
+			u->ios[i].flush = true;
+}
+
 void blk_uring_drop(struct blk_uring *u, struct backend_queue *q)
 {
 	for (unsigned i = 0; i < BLK_URING_IOS; i++) {

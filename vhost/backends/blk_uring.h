@@ -65,6 +65,8 @@ void blk_uring_transfer(struct blk_uring *u, struct blk_io *io, bool write, uint
 			bool flush);
 /* Makes durable what was written before. */
 void blk_uring_flush(struct blk_uring *u, struct blk_io *io);
+/* Each write that is in flight is followed by a flush, too. */
+void blk_uring_flush_writes(struct blk_uring *u);
 /* Lets the kernel begin; what is over at once is told at once. */
 void blk_uring_submit(struct blk_uring *u);
 /* Requests of @q are forgotten; returns when the kernel touches none of their memory any more. */
@@ -86,6 +88,7 @@ static inline void blk_uring_transfer(struct blk_uring *u, struct blk_io *io, bo
 				      uint64_t at, bool flush)
 { (void)u, (void)io, (void)write, (void)at, (void)flush; }
 static inline void blk_uring_flush(struct blk_uring *u, struct blk_io *io) { (void)u, (void)io; }
+static inline void blk_uring_flush_writes(struct blk_uring *u) { (void)u; }
 static inline void blk_uring_submit(struct blk_uring *u) { (void)u; }
 static inline void blk_uring_drop(struct blk_uring *u, struct backend_queue *q)
 { (void)u, (void)q; }
