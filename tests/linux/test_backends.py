@@ -39,6 +39,16 @@ def connected(path):
     return end
 
 
+def read_line(end):
+    """One line, and nothing of what may have come right behind it."""
+    got = b""
+    while not got.endswith(b"\n"):
+        byte = end.recv(1)
+        assert byte, f"the connection ended after {got!r}"
+        got += byte
+    return got
+
+
 def talk(end, data):
     """Sends data and its end while it collects what comes, until that has ended."""
     sender = threading.Thread(target=lambda: (end.sendall(data), end.shutdown(socket.SHUT_WR)))
@@ -77,7 +87,7 @@ def vsock(t, transport):
     shell.process.expect("listening\r\n", LIMIT, begun)
     end = connected(calls)
     end.sendall(b"CONNECT 6000\n")
-    assert re.fullmatch(rb"OK \d+\n", end.recv(64))
+    assert re.fullmatch(rb"OK \d+\n", read_line(end))
     assert talk(end, ours) == theirs
     assert digest(ours) in shell.done()
 
@@ -96,7 +106,9 @@ def type_and_read(end, line, wanted):
     got = b""
     while wanted not in got:
         assert select.select([end], [], [], LIMIT)[0], f"no {wanted!r} in {got!r}"
-        got += os.read(end.fileno(), 4096)
+        piece = os.read(end.fileno(), 4096)
+        assert piece, f"the end came after {got!r}"
+        got += piece
     return got
 
 
@@ -119,16 +131,19 @@ def console(t, transport):
     names = shell.does("cd /sys/class/virtio-ports; grep . */name; cd")
     device = {name: re.search(rf"(vport\w+)/name:{name}", names)[1] for name in ("org.test.port", "org.test.log")}
     shell.does(f"echo one >/dev/{device['org.test.log']}; echo two >/dev/{device['org.test.log']}")
-    assert log.read_text() == "one\ntwo\n"
     end = connected(port)
     shell.types(f"exec 5<>/dev/{device['org.test.port']}; head -c {5 * MIB} <&5 | sha256sum & cat {FIVE} >&5; wait")
     got = bytearray()
     sender = threading.Thread(target=lambda: end.sendall(ours))
     sender.start()
     while len(got) < len(theirs):
-        got += end.recv(65536)
+        piece = end.recv(65536)
+        assert piece, f"the port ended after {len(got)} bytes"
+        got += piece
     sender.join()
     assert bytes(got) == theirs
     assert digest(ours) in shell.done()
+    # a write to a port does not wait for the daemon; what came later has been taken by now
+    assert log.read_text() == "one\ntwo\n"
     shell.ends()
     assert daemon.stop() == 0 and not login.exists() and not port.exists()
