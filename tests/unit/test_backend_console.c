@@ -397,6 +397,29 @@ static void what_was_typed_for_one_who_left_is_not_the_next_one_s(void **state)
 	assert_reads(f->end, "lives");
 }
 
+static void a_caller_who_leaves_makes_room_though_the_guest_reads_nothing(void **state)
+{
+	struct fixture *f = two_ports(state);
+	int second;
+
+	f->end = call(f);
+	fd_close(&f->end);
+	driver_settle(&f->driver);
+	second = call(f);
+	print(f, SECOND_OF_GUEST, "two");
+	assert_reads(second, "two");
+	/* What one says before he leaves is kept for the guest. */
+	assert_int_equal(write(second, "bye", 3), 3);
+	fd_close(&second);
+	driver_settle(&f->driver);
+	f->end = call(f);
+	tell(f, 1, VIRTIO_CONSOLE_PORT_OPEN, 1);
+	assert_typed(f, SECOND_TO_GUEST, IN_AT + BUFS * IN_LEN, "bye");
+	driver_settle(&f->driver);
+	print(f, SECOND_OF_GUEST, "three");
+	assert_reads(f->end, "three");
+}
+
 static void ports_that_cannot_be_are_refused(void **state)
 {
 	struct fixture *f = *state;
@@ -430,6 +453,7 @@ int main(void)
 		CASE(a_terminal_may_be_opened_and_closed),
 		CASE(ports_are_told_and_opened),
 		CASE(what_was_typed_for_one_who_left_is_not_the_next_one_s),
+		CASE(a_caller_who_leaves_makes_room_though_the_guest_reads_nothing),
 		CASE(ports_that_cannot_be_are_refused),
 	};
 

@@ -45,6 +45,7 @@ struct console_port {
 
 	int in, out;			/* owned; -1: none; the same for pty and socket */
 	bool connected;			/* somebody is there to read output */
+	bool left;			/* of socket: he is gone, but for input that waits */
 	struct loop_watch watch_in, watch_out;
 	struct termios terminal;	/* of stdio, to set back */
 	bool is_terminal;

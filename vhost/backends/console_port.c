@@ -117,12 +117,29 @@ void console_port_write(struct console_port *p, const struct ring_chain *chain, 
 	}
 }
 
+/* He who is connected has hung up while nothing is read of him: what he wrote before is the
+ * guest's, and only the end of that makes room for the next. */
+static void hung_up(struct console_port *p)
+{
+	char byte;
+	struct iovec iov = { &byte, 1 };
+	struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1 };
+
+	if (recvmsg(p->in, &m, MSG_PEEK | MSG_DONTWAIT) <= 0)
+		return lose(p);
+	p->left = true;
+	console_port_update(p);
+}
+
 static void in_ready(void *arg, uint32_t events)
 {
 	struct console_port *p = arg;
-	ssize_t n = read(p->in, p->input, sizeof(p->input));
+	ssize_t n;
 
 	(void)events;
+	if (!p->watch_in.events)
+		return hung_up(p);
+	n = read(p->in, p->input, sizeof(p->input));
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
 	if (n > 0) {
@@ -153,12 +170,17 @@ void console_port_update(struct console_port *p)
 {
 	/* One fd is watched once: who writes and cannot waits, and reads when that is over. */
 	bool out = p->output && p->out >= 0;
-	bool in = p->in >= 0 && p->connected && p->guest_open && !p->in_len &&
-		  !(out && p->in == p->out);
+	bool in = p->in >= 0 && p->connected && !(out && p->in == p->out);
+	bool read = p->guest_open && !p->in_len;
 
+	/* That a caller hangs up is told without being asked for. */
+	in = in && (read || (p->listen_sock >= 0 && !p->left));
 	if (!in)
 		set_watch(p, &p->watch_in, p->in, false);
 	set_watch(p, &p->watch_out, p->out, out);
+	if (p->watch_in.fd >= 0)
+		loop_watch_events(console_loop(p->console), &p->watch_in, read ? EPOLLIN : 0);
+	p->watch_in.events = read ? EPOLLIN : 0;
 	if (in)
 		set_watch(p, &p->watch_in, p->in, true);
 }
@@ -255,6 +277,7 @@ static void accept_ready(void *arg, uint32_t events)
 		return;
 	set_watch(p, &p->accept_watch, -1, false);
 	p->in = p->out = sock;
+	p->left = false;
 	console_connected(p, true);
 	console_port_update(p);
 }
