@@ -420,6 +420,26 @@ static void a_caller_who_leaves_makes_room_though_the_guest_reads_nothing(void *
 	assert_reads(f->end, "three");
 }
 
+/* What a front end does with rings that a daemon before has served, or this one before a pause. */
+static void a_driver_that_goes_on_says_nothing_again(void **state)
+{
+	struct fixture *f = two_ports(state);
+	const unsigned queues = f->backend.dev.queues;
+	uint16_t base[DRIVER_QUEUES];
+
+	tell(f, 1, VIRTIO_CONSOLE_PORT_OPEN, 1);
+	for (unsigned i = 0; i < queues; i++)
+		base[i] = driver_stop_queue(&f->driver, i);
+	assert_int_equal(driver_ask_u64(&f->driver, VU_SET_FEATURES, f->driver.features), 0);
+	for (unsigned i = 0; i < queues; i++)
+		driver_resume_queue(&f->driver, i, base[i]);
+	f->end = call(f);
+	assert_told(f, 0, VIRTIO_CONSOLE_PORT_OPEN, 0, "");
+	assert_told(f, 1, VIRTIO_CONSOLE_PORT_OPEN, 1, "");
+	assert_int_equal(write(f->end, "typed", 5), 5);
+	assert_typed(f, SECOND_TO_GUEST, IN_AT + BUFS * IN_LEN, "typed");
+}
+
 static void ports_that_cannot_be_are_refused(void **state)
 {
 	struct fixture *f = *state;
@@ -454,6 +474,7 @@ int main(void)
 		CASE(ports_are_told_and_opened),
 		CASE(what_was_typed_for_one_who_left_is_not_the_next_one_s),
 		CASE(a_caller_who_leaves_makes_room_though_the_guest_reads_nothing),
+		CASE(a_driver_that_goes_on_says_nothing_again),
 		CASE(ports_that_cannot_be_are_refused),
 	};
 

@@ -21,6 +21,7 @@ struct console {
 	struct console_port ports[PORTS_MAX];
 	struct backend_queue *queues[QUEUES_MAX];	/* NULL until first served; the library's */
 	bool multiport;			/* negotiated */
+	bool heard;			/* since then the guest's control queue was served */
 	struct ring_chain chain;
 	struct iovec iov[RING_SEGMENTS_MAX];
 	struct misuse misuse;		/* by the guest */
@@ -164,10 +165,27 @@ static void obey(struct console *c, const struct virtio_console_control *m)
 	}
 }
 
+/*
+ * The driver has told another process, or this one before a pause, which ports it has open, and
+ * does not do so again. One that counts as open too soon loses input, one that counts as closed is
+ * deaf.
+ */
+static void go_on(struct console *c)
+{
+	for (unsigned i = 0; i < c->ports_n && c->multiport; i++) {
+		c->ports[i].guest_open = true;
+		owe(&c->ports[i], DUE_OPEN);
+		console_port_update(&c->ports[i]);
+	}
+}
+
 static bool take_control(struct console *c, struct backend_queue *q)
 {
 	struct virtio_console_control m;
 
+	if (!c->heard && q->base)
+		go_on(c);
+	c->heard = true;
 	while (backend_queue_pop(q, &c->chain)) {
 		if (ring_chain_read(&c->chain, 0, &m, sizeof(m)) == sizeof(m))
 			obey(c, &m);
@@ -202,6 +220,7 @@ static void negotiated(void *arg, uint64_t features)
 	if (features && c->queues[0] && c->queues[0]->started)
 		return;
 	c->multiport = features & BIT64(VIRTIO_CONSOLE_F_MULTIPORT);
+	c->heard = false;
 	for (unsigned i = 0; i < c->ports_n; i++) {
 		struct console_port *p = &c->ports[i];
 
