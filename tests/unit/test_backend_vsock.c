@@ -8,6 +8,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -248,6 +249,21 @@ static void programs_that_say_nothing_leave_room_for_others(void **state)
 		fd_close(&silent[i]);
 }
 
+static void one_whom_no_descriptor_was_left_for_is_taken_later(void **state)
+{
+	struct vsock_rig *f = *state;
+	struct rlimit all, few;
+
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &all), 0);
+	f->program = vsock_rig_call(f, "CONNECT 1000\n");
+	few = all;
+	few.rlim_cur = (rlim_t)f->program + 1;
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+	driver_settle(&f->driver);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &all), 0);
+	vsock_rig_receive(f, VIRTIO_VSOCK_OP_REQUEST);
+}
+
 static void paths_that_cannot_be_are_refused(void **state)
 {
 	struct vsock_rig *f = *state;
@@ -289,6 +305,7 @@ int main(void)
 		CASE(a_new_driver_knows_no_connection),
 		BARE(programs_wait_for_the_next_guest),
 		CASE(programs_that_say_nothing_leave_room_for_others),
+		CASE(one_whom_no_descriptor_was_left_for_is_taken_later),
 		CASE(paths_that_cannot_be_are_refused),
 	};
 

@@ -109,7 +109,8 @@ struct vsock {
 	struct listener listener;
 	int listen_sock;		/* owned */
 	struct loop_watch listen_watch;
-	bool accept_failed;		/* until a connection ends */
+	bool accept_failed;		/* until a connection ends, or accept_again */
+	struct loop_timer accept_again;
 	struct vsock_connector connector;
 	struct misuse misuse;		/* by the guest */
 };

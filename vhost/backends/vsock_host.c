@@ -7,12 +7,17 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 
+#include "base/clock.h"
 #include "base/fd.h"
 #include "base/keyval.h"
 #include "vhost/backends/vsock.h"
 
 /* Ports of the host's ends of its own connections: those that people choose are smaller. */
 enum { PORT_FIRST = 1 << 30, PORT_LAST = INT32_MAX };
+
+/* What a program cannot be taken for want of may be others', so that no end of a connection tells
+ * when it is there again. */
+enum { ACCEPT_AGAIN_MS = 100 };
 
 static void listener_ready(void *arg, uint32_t events)
 {
@@ -24,10 +29,20 @@ static void listener_ready(void *arg, uint32_t events)
 	if (sock < 0 && (errno == EAGAIN || errno == ECONNABORTED || errno == EINTR))
 		return;
 	c = sock < 0 ? NULL : vsock_conn_new(v, &sock, VSOCK_HELLO, 0, 0);
-	if (c)
+	if (c) {
 		vsock_conn_update(c);
-	else
+	} else {
 		v->accept_failed = true;
+		loop_timer_set(v->loop, &v->accept_again, clock_ns() + MS_TO_NS(ACCEPT_AGAIN_MS));
+	}
+	vsock_host_listen(v);
+}
+
+static void accept_again(void *arg)
+{
+	struct vsock *v = arg;
+
+	v->accept_failed = false;
 	vsock_host_listen(v);
 }
 
@@ -140,6 +155,7 @@ int vsock_host_init(struct vsock *v, const char *path, enum seccomp_mode mode, s
 		r = vsock_connector_start(&v->connector, &v->listener, mode, e);
 	if (r)
 		return r;
+	v->accept_again = (struct loop_timer){ .expired = accept_again, .arg = v };
 	v->listen_watch = (struct loop_watch){ .fd = v->listen_sock, .events = EPOLLIN,
 					       .ready = listener_ready, .arg = v };
 	r = loop_watch(v->loop, &v->listen_watch, e);
@@ -152,6 +168,7 @@ void vsock_host_fini(struct vsock *v)
 {
 	if (v->listen_watch.fd >= 0)
 		loop_unwatch(v->loop, &v->listen_watch);
+	loop_timer_cancel(v->loop, &v->accept_again);
 	fd_close(&v->listen_sock);
 	listener_close(&v->listener);
 	vsock_connector_stop(&v->connector);
