@@ -55,6 +55,10 @@ void vhost_user_own_net(const struct vhost_user_device *dev, uint8_t *config)
 	uint64_t said = daemon_says(dev);
 	struct virtio_net_config c = { 0 };
 
+	/* What the front end holds now may be of one that was turned away. Nothing of this is the
+	 * driver's to write, so that it stays until there is another daemon. */
+	if (dev->lost)
+		return;
 	if (said)
 		memcpy(&c, dev->frontend.config, size);
 	if (o->mac)

@@ -221,6 +221,30 @@ static void an_interface_has_what_its_daemon_says(void **state)
 	assert_int_equal(r->daemon.acked & NET_OWN, NET_OWN);
 }
 
+static void a_reset_without_a_daemon_keeps_what_the_last_one_said(void **state)
+{
+	struct vhost_user_rig *r = *state;
+	const struct virtio_net_config c = { .mac = { 0x52, 1, 2, 3, 4, 5 } };
+
+	memcpy(r->daemon.config, &c, 12);
+	r->daemon.features |= NET_OWN;
+	vhost_user_rig_plug(r, "net,socket=/run/net");
+	vhost_user_rig_reconnects(r);
+	vhost_user_rig_run(r, 2);
+	scripted_daemon_fini(&r->daemon);
+	vhost_user_rig_settle(r);
+	vhost_user_rig_pause_over(r);
+	vhost_user_rig_new_daemon(r);
+	r->daemon.features = BIT64(VU_F_PROTOCOL_FEATURES);
+	vhost_user_rig_answer(r);
+	assert_true(r->dev.lost);
+
+	guest_set_status(&r->guest, 0);
+	vhost_user_rig_settle(r);
+	assert_int_equal(guest_status(&r->guest), 0);
+	assert_true(mac(r) == 0x050403020152);
+}
+
 static void a_daemon_that_cannot_give_its_config_is_as_one_without(void **state)
 {
 	struct vhost_user_rig *r = *state;
@@ -429,6 +453,7 @@ int main(void)
 		TYPE_TEST(an_interface_has_what_its_daemon_does_not_say),
 		TYPE_TEST(the_address_that_is_made_follows_from_the_socket),
 		TYPE_TEST(an_interface_has_what_its_daemon_says),
+		TYPE_TEST(a_reset_without_a_daemon_keeps_what_the_last_one_said),
 		TYPE_TEST(a_daemon_that_cannot_give_its_config_is_as_one_without),
 		TYPE_TEST(what_is_said_of_an_interface_goes_before_what_its_daemon_says),
 		TYPE_TEST(a_daemon_that_cannot_be_told_the_mtu_is_refused),
