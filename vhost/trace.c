@@ -16,7 +16,7 @@
 #include "base/range.h"
 #include "vhost/fields.h"
 
-/* Room for all 256 shared memory regions of a device. */
+/* Room for all 256 shared memory regions of a device, and for 64 names of features. */
 enum { VALUE_MAX = 6144 };
 
 /* A FIFO without a reader yet is opened for both, which does not wait. */
@@ -129,12 +129,12 @@ static bool tell_dropped(struct vu_trace *t)
 	return true;
 }
 
-/* The names of a mask, as a JSON array. */
+/* The names of a mask, as a JSON array. The daemon chooses the mask: there is room for all bits. */
 static void protocol_names(uint64_t mask, char *buf, size_t size)
 {
 	size_t n = (size_t)snprintf(buf, size, "[");
 
-	for (unsigned i = 0; i < 64 && n < size; i++) {
+	for (unsigned i = 0; i < 64; i++) {
 		const char *comma = n > 1 ? ", " : "";
 
 		if (!(mask >> i & 1))
@@ -177,7 +177,7 @@ static void add_array(struct json *j, const struct vu_field *f, const uint8_t *p
 
 static void add_field(struct json *j, const struct vu_field *f, const uint8_t *payload, size_t len)
 {
-	char text[2 * VU_CONFIG_MAX + 8];
+	char text[VALUE_MAX];
 
 	if (len < (size_t)f->offset + f->size)
 		return;

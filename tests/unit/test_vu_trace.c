@@ -163,6 +163,27 @@ static void fields_fit_their_messages(void **state)
 		}
 }
 
+/* A daemon may offer what nobody has a name for, up to every bit there is. */
+static void every_protocol_feature_has_its_name_or_number(void **state)
+{
+	struct tapped *t = *state;
+	const char *names;
+	unsigned bits = 0;
+
+	owner_connect(t->owner);
+	t->owner->daemon.protocol = UINT64_MAX;
+	scripted_settle(&t->owner->loop);
+	names = strstr(tapped_trace(t), "\"protocol_features\": \"0xffffffffffffffff\"");
+	assert_non_null(names);
+	names = strstr(names, "\"names\": [");
+	assert_non_null(names);
+	for (const char *at = names + strlen("\"names\": "); *at != ']' && *at != '\n'; at++)
+		bits += *at == ',' || *at == '[';
+	assert_int_equal(bits, 64);
+	assert_non_null(strstr(names, "\"SHMEM\", "));
+	assert_non_null(strstr(names, ", \"bit 63\"]}\n"));
+}
+
 static void messages(struct vu_trace *t, unsigned n)
 {
 	struct vu_trace_about about = { .device = "blk0", .to_daemon = true };
@@ -361,6 +382,7 @@ int main(void)
 		TEST(a_memory_table_is_told_as_a_list),
 		TEST(a_loss_and_the_next_connection_are_told),
 		cmocka_unit_test(fields_fit_their_messages),
+		TEST(every_protocol_feature_has_its_name_or_number),
 		cmocka_unit_test(a_full_pipe_loses_lines_and_says_how_many),
 		cmocka_unit_test(a_full_socket_loses_lines_and_says_how_many),
 		cmocka_unit_test(a_fifo_may_get_its_reader_later),
