@@ -164,7 +164,8 @@ static int writes(struct check *c)
 	r = move(c, true, sectors - 1, pattern);
 	if (!r)
 		r = move(c, false, sectors - 1, after);
-	restored = r ? 0 : move(c, true, sectors - 1, before);
+	/* Whatever has failed: a write that did may have written. */
+	restored = move(c, true, sectors - 1, before);
 	if (r || restored)
 		return r ? r : restored;
 	if (memcmp(pattern, after, SECTOR))

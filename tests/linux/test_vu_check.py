@@ -66,6 +66,14 @@ def a_fault_is_told_by_its_own_rule(t):
     assert not wrong, "; ".join(wrong)
 
 
+@test(tags=[*TAGS, "blk"], kvm=False, timeout=120)
+def a_disk_that_fails_gets_back_what_it_had(t):
+    """The daemon ends with its connection when it has not: then the rules after that one are not tried."""
+    report = try_planted(t, "blk", "blk-read-back")
+    assert report.failed() == ["blk.write"], f"{report.failed()} fail"
+    assert report.verdicts["driver.outside"] == "PASS", "the sector was left with what was written to test it"
+
+
 # ---- Daemons that there are ----
 
 def disk(t):

@@ -198,6 +198,9 @@ static void serve(struct planted *p, int *sock)
 	vu_channel_fini(&p->front);
 	vu_channel_fini(&p->lib);
 	loop_fini(&p->loop);
+	/* Seen by the rules after it, for which the daemon is gone. */
+	if (has_quirk(p, QUIRK_BLK_READ_BACK) && !planted_disk_is_new(p))
+		_exit(1);
 }
 
 static int listen_at(const char *path)

@@ -23,7 +23,7 @@ enum planted_quirk {
 	/* of requests */
 	QUIRK_NEVER_SERVES, QUIRK_ONE_A_KICK, QUIRK_LOSES_KICK, QUIRK_DEAD_AFTER_RESET,
 	QUIRK_BLK_ID, QUIRK_BLK_LAST, QUIRK_BLK_LENGTH, QUIRK_BLK_FLUSH, QUIRK_BLK_UNSUPPORTED,
-	QUIRK_BLK_BEYOND, QUIRK_BLK_OVERFLOW, QUIRK_BLK_WRITE, QUIRK_RNG_SAME, QUIRK_PMEM_ERROR,
+	QUIRK_BLK_BEYOND, QUIRK_BLK_OVERFLOW, QUIRK_BLK_WRITE, QUIRK_BLK_READ_BACK, QUIRK_RNG_SAME, QUIRK_PMEM_ERROR,
 	QUIRK_FS_INIT, QUIRK_FS_UNKNOWN,
 	/* of bytes */
 	QUIRK_NO_PIECES, QUIRK_DIES_IN_HEADER, QUIRK_DIES_IN_PAYLOAD, QUIRK_HANGS_OVERSIZE,
@@ -69,6 +69,8 @@ struct planted {
 
 /* The device: fills @ret for p->type. */
 void planted_device(struct planted *p, struct backend_device *ret);
+/* Whether the disk's last sector is still as the daemon began with it. */
+bool planted_disk_is_new(const struct planted *p);
 
 /* Answers request @m with a number, in the daemon's place. Gives SWALLOWED. */
 enum planted_fate planted_answer(struct planted *p, const struct vu_msg *m, uint64_t value);

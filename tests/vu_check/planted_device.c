@@ -16,6 +16,13 @@ static enum planted_quirk quirk(const struct planted *p)
 	return p->fault ? p->fault->quirk : QUIRK_NONE;
 }
 
+bool planted_disk_is_new(const struct planted *p)
+{
+	static const uint8_t zeros[PLANTED_SECTOR];
+
+	return !memcmp(p->disk + sizeof(p->disk) - PLANTED_SECTOR, zeros, PLANTED_SECTOR);
+}
+
 /* Moves a sector of the disk; its status. */
 static uint8_t move(struct planted *p, const struct ring_chain *c, bool write, uint64_t sector)
 {
@@ -26,6 +33,8 @@ static uint8_t move(struct planted *p, const struct ring_chain *c, bool write, u
 		return VIRTIO_BLK_S_OK;
 	if (sector > UINT64_MAX / PLANTED_SECTOR && quirk(p) == QUIRK_BLK_OVERFLOW)
 		return VIRTIO_BLK_S_OK;
+	if (last && !write && quirk(p) == QUIRK_BLK_READ_BACK && !planted_disk_is_new(p))
+		return VIRTIO_BLK_S_IOERR;
 	if (sector >= PLANTED_SECTORS || (last && !write && quirk(p) == QUIRK_BLK_LAST))
 		return VIRTIO_BLK_S_IOERR;
 	if (!write)

@@ -575,6 +575,7 @@ const struct planted_fault planted_faults[] = {
 	{ "blk-beyond", "blk.beyond", .quirk = QUIRK_BLK_BEYOND },
 	{ "blk-overflow", "blk.overflow", .quirk = QUIRK_BLK_OVERFLOW },
 	{ "blk-write", "blk.write", .quirk = QUIRK_BLK_WRITE },
+	{ "blk-read-back", "blk.write", .quirk = QUIRK_BLK_READ_BACK },
 	{ "rng-same", "rng.fills", .type = "rng", .quirk = QUIRK_RNG_SAME },
 	{ "pmem-error", "pmem.flush", .type = "pmem", .quirk = QUIRK_PMEM_ERROR },
 	{ "fs-init", "fs.init", .type = "fs", .quirk = QUIRK_FS_INIT },
