@@ -17,6 +17,7 @@ const struct check_rule *const check_rules[] = {
 struct way {
 	bool failed;
 	enum check_from at;		/* the level that was not reached */
+	uint64_t malformed;		/* requests (modulo 64) whose answer failed a rule by its form */
 	char why[sizeof(((struct err *)0)->msg)];
 };
 
@@ -48,7 +49,8 @@ static bool prepare(struct check *c, struct way *w, const struct check_rule *rul
 		if (w->failed && level >= w->at)
 			return false;
 		if (climb(c, level)) {
-			*w = (struct way){ .failed = true, .at = level };
+			w->failed = true;
+			w->at = level;
 			memcpy(w->why, c->e.msg, sizeof(w->why));
 			return false;
 		}
@@ -70,19 +72,32 @@ static bool is_void(struct check *c, const struct check_rule *rule)
 	return false;
 }
 
-static bool lacks_protocol(struct check *c, const struct check_rule *rule)
+/* PASS: the daemon offers what the rule is about. */
+static enum check_verdict look_for_protocol(struct check *c, const struct check_rule *rule)
 {
 	if (rule->protocol && !c->protocol &&
 	    vu_client_get(&c->client, VU_GET_PROTOCOL_FEATURES, &c->protocol, &c->e))
-		return true;
+		return CHECK_BLOCKED;
 	for (unsigned i = 0; i < VU_PF_END; i++)
 		if (rule->protocol & ~c->protocol & BIT64(i))
 			return check_skip(c, "protocol feature %s is not offered", vu_features[i].name);
-	return false;
+	return CHECK_PASS;
+}
+
+/* Whether a rule has failed by the form of that answer before: if not, this one does. */
+static bool is_told(struct way *w, uint32_t request)
+{
+	uint64_t bit = BIT64(request % 64);
+	bool told = w->malformed & bit;
+
+	w->malformed |= bit;
+	return told;
 }
 
 static enum check_verdict judge(struct check *c, struct way *w, const struct check_rule *rule)
 {
+	enum check_verdict offered;
+	bool told;
 	int r;
 
 	c->ring = &c->rings[c->device ? c->device->queue : 0];
@@ -91,13 +106,15 @@ static enum check_verdict judge(struct check *c, struct way *w, const struct che
 		memcpy(c->e.msg, w->why, sizeof(w->why));
 		return CHECK_BLOCKED;
 	}
-	if (lacks_protocol(c, rule))
-		return CHECK_SKIP;
+	offered = look_for_protocol(c, rule);
+	if (offered != CHECK_PASS)
+		return offered;
 	c->step_failed = false;
 	r = rule->run(c);
-	if (!rule->own && (r == -EPROTO || (r < 0 && c->step_failed && w->failed)))
+	told = r == -EPROTO && is_told(w, c->client.malformed);
+	if (!rule->own && (told || (r < 0 && c->step_failed && w->failed)))
 		return CHECK_BLOCKED;
-	return r < 0 ? CHECK_FAIL : r ? CHECK_SKIP : CHECK_PASS;
+	return r < 0 ? CHECK_FAIL : (enum check_verdict)r;
 }
 
 /* One rule; false: the daemon is gone. */

@@ -4,9 +4,10 @@
  *
  * Theory of operation. Every rule gets a connection of its own, brought as far as it says (`from`).
  * What fails on that way is not the rule's matter: it is blocked then, and another rule, which is
- * about just that step (`own`), fails. So one fault of a daemon is told by one rule. After each
- * rule the next connection is opened at once, and a daemon that does not answer there any more was
- * killed, or hung, by the rule before.
+ * about just that step (`own`), fails. An answer that is malformed fails the first rule that gets
+ * it and blocks the others. So one fault of a daemon is told by one rule. After each rule the next
+ * connection is opened at once, and a daemon that does not answer there any more was killed, or
+ * hung, by the rule before.
  */
 #ifndef TOOLS_CHECK_H
 #define TOOLS_CHECK_H
@@ -82,7 +83,8 @@ struct check_rule {
 	bool gate;			/* needs feature bit 30 */
 	bool requests;			/* needs a device that requests are known for */
 	bool own;			/* is about a step of the way: what fails there fails it */
-	/* 0: it is so; CHECK_SKIP by check_skip; a negative number with check->e: it is not so. */
+	/* 0: it is so; CHECK_SKIP by check_skip; CHECK_BLOCKED with check->e: another rule's step
+	 * was in the way; a negative number with check->e: it is not so. */
 	int (*run)(struct check *c);
 };
 

@@ -52,21 +52,23 @@ static int protocol_needs(struct check *c)
 	return r;
 }
 
-/* The questions that a daemon of these features answers with a number. */
+/* The questions that a daemon of these features answers with a number. The first of them is a step
+ * of negotiation, which is done here: what else fails of that is another rule's. */
 static int form(struct check *c)
 {
-	static const uint32_t asks[] = { VU_GET_PROTOCOL_FEATURES, VU_GET_QUEUE_NUM,
-					 VU_GET_MAX_MEM_SLOTS, VU_GET_STATUS };
+	static const uint32_t asks[] = { VU_GET_QUEUE_NUM, VU_GET_MAX_MEM_SLOTS, VU_GET_STATUS };
 	uint64_t value;
 	int r = 0;
 
-	for (unsigned i = 0; i < ARRAY_SIZE(asks) && !r; i++) {
-		int feature = vu_msg_types[asks[i]].feature;
-
-		if (feature < 0 ? c->features & BIT64(VU_F_PROTOCOL_FEATURES) :
-				  c->client.protocol & BIT64(feature))
+	if (c->features & BIT64(VU_F_PROTOCOL_FEATURES))
+		r = vu_client_get(&c->client, VU_GET_PROTOCOL_FEATURES, &value, &c->e);
+	if (r)
+		return r;
+	if (check_negotiate(c, check_known_features(c), 0))
+		return CHECK_BLOCKED;
+	for (unsigned i = 0; i < ARRAY_SIZE(asks) && !r; i++)
+		if (c->client.protocol & BIT64(vu_msg_types[asks[i]].feature))
 			r = vu_client_get(&c->client, asks[i], &value, &c->e);
-	}
 	return r;
 }
 
@@ -221,7 +223,7 @@ const struct check_rule check_answer_rules[] = {
 	  "GET_FEATURES is answered with flags 0x5, its own id and 8 bytes",
 	  .own = true, .run = features },
 	{ "answer.form", "Header", "every answer has flags 0x5, its own id and its size",
-	  .from = CHECK_FROM_NEGOTIATED, .own = true, .run = form },
+	  .own = true, .run = form },
 	{ "answer.ack", "VHOST_USER_PROTOCOL_F_REPLY_ACK",
 	  "what asks for a reply and is obeyed is acknowledged with 0",
 	  .gate = true, .protocol = REPLY_ACK, .own = true, .run = ack },

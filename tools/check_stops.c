@@ -28,9 +28,8 @@ static int base_kept(struct check *c)
 
 	if (!r)
 		r = vu_client_ask(&c->client, &m, &c->e);
-	/* The form of this answer is nobody else's matter. */
 	if (r)
-		return r == -EPROTO ? -EINVAL : r;
+		return r;
 	vu_msg_close_fds(&m);
 	if (m.payload.state.index || m.payload.state.num != BASE)
 		return check_fail(c, "queue 0, started at %d and not used, stops as queue %u at %u",

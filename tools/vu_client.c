@@ -130,6 +130,14 @@ int vu_client_recv(struct vu_client *c, const char *what, struct vu_msg *ret, st
 	}
 }
 
+/* The result of asking @request, which is remembered when the answer is none. */
+static int asked(struct vu_client *c, uint32_t request, int r)
+{
+	if (r == -EPROTO)
+		c->malformed = request;
+	return r;
+}
+
 int vu_client_ask(struct vu_client *c, struct vu_msg *m, struct err *e)
 {
 	uint32_t request = m->header.request;
@@ -138,11 +146,11 @@ int vu_client_ask(struct vu_client *c, struct vu_msg *m, struct err *e)
 	if (!r)
 		r = vu_client_recv(c, vu_request_name(request), m, e);
 	if (r)
-		return r;
+		return asked(c, request, r);
 	r = vu_msg_check_reply(m, request, vu_msg_types, e);
 	if (r)
 		vu_msg_close_fds(m);
-	return r;
+	return asked(c, request, r);
 }
 
 int vu_client_get(struct vu_client *c, uint32_t request, uint64_t *ret, struct err *e)
@@ -190,7 +198,7 @@ static int settle(struct vu_client *c, struct vu_msg *m, bool *ret_known, struct
 		return r;
 	if (!*ret_known)
 		return vu_client_get(c, VU_GET_FEATURES, &features, e);
-	r = take_ack(c, request, &answer, e);
+	r = asked(c, request, take_ack(c, request, &answer, e));
 	if (r || !answer.payload.u64)
 		return r;
 	return err_set(e, -EREMOTEIO, "%s is refused: the answer is %" PRIu64,

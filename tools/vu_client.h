@@ -21,6 +21,7 @@ struct vu_client {
 	unsigned timeout_ms;		/* for each wait */
 	uint64_t protocol;		/* acked protocol features */
 	unsigned back_requests;		/* that came over the back channel */
+	uint32_t malformed;		/* the request whose answer was -EPROTO last; 0: none */
 };
 
 /* What came of a message that may be refused. */

@@ -63,6 +63,39 @@ ANSWER(wrong_id)
 	return PASS_ON;
 }
 
+ANSWER(short_protocol)
+{
+	if (is(m, VU_GET_PROTOCOL_FEATURES))
+		m->header.size = 4;
+	return PASS_ON;
+}
+
+/* Not in the answers that a rule of their own looks at. */
+ANSWER(need_reply_in_config)
+{
+	if (is(m, VU_GET_CONFIG))
+		m->header.flags |= VU_FLAG_NEED_REPLY;
+	return PASS_ON;
+}
+
+ANSWER(short_regions)
+{
+	if (is(m, VU_GET_SHMEM_CONFIG))
+		m->header.size -= sizeof(uint64_t);
+	return PASS_ON;
+}
+
+REQUEST(reset_of_another)
+{
+	struct vu_msg other = *m;
+
+	if (!is(m, VU_RESET_DEVICE))
+		return PASS_ON;
+	other.header.request = VU_SET_OWNER;
+	planted_good(p, &(struct vu_msg){ .header = { VU_RESET_DEVICE, VU_FLAG_VERSION, 0 } });
+	return pretend(p, &other);
+}
+
 ANSWER(short_ack)
 {
 	if (is(m, VU_SET_OWNER))
@@ -504,6 +537,10 @@ const struct planted_fault planted_faults[] = {
 	{ "need-reply-in-features", "answer.features", .answer = need_reply_in_features },
 	{ "short-features", "answer.features", .answer = short_features },
 	{ "wrong-id", "answer.form", .answer = wrong_id },
+	{ "short-protocol", "answer.form", .answer = short_protocol },
+	{ "need-reply-in-config", "config.size", .answer = need_reply_in_config },
+	{ "short-regions", "shmem.config", .answer = short_regions },
+	{ "reset-of-another", "stop.reset", .request = reset_of_another },
 	{ "short-ack", "answer.ack", .answer = short_ack },
 	{ "no-ack", "answer.ack", .answer = no_ack },
 	{ "refuses-features", "answer.ack", .answer = refuses_features },
