@@ -172,6 +172,7 @@ static void serve(struct planted *p, int *sock)
 	struct backend_device dev = { .name = "planted" };
 	struct err e = { "" };
 	int pair[2];
+	bool on;
 
 	memset(p->seen, 0, sizeof(p->seen));
 	p->protocol = p->status = p->added = p->base = 0;
@@ -188,8 +189,11 @@ static void serve(struct planted *p, int *sock)
 	p->lib_watch = (struct loop_watch){ p->lib.sock, EPOLLIN, lib_ready, p };
 	if (loop_watch(&p->loop, &p->front_watch, &e) || loop_watch(&p->loop, &p->lib_watch, &e))
 		abort();
-	while (loop_once(&p->loop, -1))
+	/* After the last batch as well, in which a ring may break and the connection end. */
+	do {
+		on = loop_once(&p->loop, -1);
 		look_for_broken(p);
+	} while (on);
 	/* What the daemon said before it ended the connection. */
 	lib_ready(p, 0);
 	loop_unwatch(&p->loop, &p->front_watch);
