@@ -59,8 +59,8 @@ void vu_client_close(struct vu_client *c)
 	vu_channel_fini(&c->back);
 }
 
-/* One request of the daemon's; false when there is none now. */
-static bool obey(struct vu_client *c)
+/* One request of the daemon's, when it is there. */
+static void obey(struct vu_client *c)
 {
 	struct vu_msg m, reply;
 	struct err e;
@@ -69,15 +69,14 @@ static bool obey(struct vu_client *c)
 	if (r < 0)
 		vu_channel_fini(&c->back);
 	if (r <= 0)
-		return false;
+		return;
 	c->back_requests++;
 	vu_msg_close_fds(&m);
 	if (!(m.header.flags & VU_FLAG_NEED_REPLY))
-		return true;
+		return;
 	reply = vu_client_msg_u64(m.header.request, 0);
 	reply.header.flags |= VU_FLAG_REPLY;
 	vu_channel_send(&c->back, &reply);
-	return true;
 }
 
 /* Waits for @fd (-1: none) until @end, obeying the back channel: poll's events of @fd, 0: none. */
@@ -91,8 +90,9 @@ static int wait_for(struct vu_client *c, int fd, uint64_t end)
 
 		if (poll(fds, 2, (int)min_u64(left, INT32_MAX)) < 0 && errno != EINTR)
 			return 0;
-		while (fds[1].revents && c->back.sock >= 0 && obey(c))
-			;
+		/* One at a time: a daemon that never stops to ask does not stop the clock. */
+		if (fds[1].revents && c->back.sock >= 0)
+			obey(c);
 		if (fds[0].revents || clock_ns() >= end)
 			return fds[0].revents;
 	}
