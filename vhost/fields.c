@@ -167,8 +167,3 @@ uint64_t vu_field_get(const struct vu_field *f, const uint8_t *payload)
 	memcpy(&n, payload + f->offset, f->size);
 	return n;
 }
-
-void vu_field_set(const struct vu_field *f, uint8_t *payload, uint64_t value)
-{
-	memcpy(payload + f->offset, &value, f->size);
-}

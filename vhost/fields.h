@@ -31,7 +31,5 @@ const struct vu_field *vu_fields(bool back, uint32_t id, bool answer);
 
 /* The number that @f is in @payload, of element 0. Not of VU_FIELD_BYTES. */
 uint64_t vu_field_get(const struct vu_field *f, const uint8_t *payload);
-/* Sets it, cut to its size. */
-void vu_field_set(const struct vu_field *f, uint8_t *payload, uint64_t value);
 
 #endif
