@@ -14,7 +14,13 @@ static char *skip_space(char *at)
 	return at;
 }
 
-/* The character that \uXXXX at @at stands for: those beyond ASCII are shown as a question mark. */
+/* As which a character is shown: not what a terminal would obey, and nothing beyond ASCII. */
+static char shown(unsigned long c)
+{
+	return c >= ' ' && c < 0x7f ? (char)c : '?';
+}
+
+/* The character that \uXXXX at @at stands for. */
 static int unicode(const char *at, char *ret)
 {
 	char digits[5] = { 0 }, *end;
@@ -24,7 +30,7 @@ static int unicode(const char *at, char *ret)
 	code = strtoul(digits, &end, 16);
 	if (end != digits + 4 || digits[0] == '-' || digits[0] == '+')
 		return -EINVAL;
-	*ret = code >= ' ' && code < 0x7f ? (char)code : '?';
+	*ret = shown(code);
 	return 0;
 }
 
@@ -40,13 +46,13 @@ static int string(char *at, char **ret, struct err *e)
 		if ((unsigned char)*at < ' ')
 			return err_set(e, -EINVAL, "a string does not end");
 		if (*at != '\\') {
-			*to++ = *at;
+			*to++ = shown((unsigned char)*at);
 			continue;
 		}
 		at++;
 		letter = *at ? strchr(letters, *at) : NULL;
 		if (letter) {
-			*to++ = means[letter - letters];
+			*to++ = shown((unsigned char)means[letter - letters]);
 		} else if (*at == 'u' && unicode(at + 1, to) == 0) {
 			to++;
 			at += 4;
@@ -69,9 +75,12 @@ static int nested(char *at, char **ret, struct err *e)
 	do {
 		if (!*at)
 			return err_set(e, -EINVAL, "a bracket is not closed");
-		if (quoted) {
+		*at = shown((unsigned char)*at);
+		if (quoted && *at == '\\' && at[1]) {
+			at++;
+			*at = shown((unsigned char)*at);
+		} else if (quoted) {
 			quoted = *at != '"';
-			at += *at == '\\' && at[1];
 		} else if (*at == '"') {
 			quoted = true;
 		} else if (*at == '{' || *at == '[') {

@@ -13,7 +13,8 @@
 
 enum { JSON_LINE_MEMBERS = 48 };
 
-/* Both point into the line; a string's text is without quotes and escapes. */
+/* Both point into the line; a string's text is without quotes and escapes. What is not printable
+ * ASCII is a question mark. */
 struct json_member {
 	const char *name, *text;
 };

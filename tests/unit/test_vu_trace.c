@@ -372,6 +372,23 @@ static void lines_that_are_none_of_a_trace_are_counted_and_passed_over(void **st
 	}
 }
 
+/* Who wrote the trace may want to talk to the terminal. */
+static void nothing_but_text_is_printed(void **state)
+{
+	const char *got = ladder("{\"ns\": 1, \"device\": \"a\\nb\\b\", \"event\": \"\x9b\\u001b\\r\","
+				 " \"x\": [\"\x1b]2;y\\\a\", \x1b(J]}\n", 0);
+	unsigned lines = 0;
+
+	(void)state;
+	for (const char *at = got; *at; at++) {
+		lines += *at == '\n';
+		if (*at != '\n' && (*at < ' ' || *at > '~'))
+			fail_msg("character 0x%02x is printed", (unsigned char)*at);
+	}
+	assert_int_equal(lines, 2);
+	assert_non_null(strstr(got, "a?b?       * ??? x=[\"?]2;y\\?\", ?(J]\n"));
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, tapped_setup, tapped_teardown)
 
 int main(void)
@@ -389,6 +406,7 @@ int main(void)
 		cmocka_unit_test(what_cannot_be_written_is_refused_by_name),
 		TEST(a_trace_is_printed_as_a_ladder),
 		cmocka_unit_test(lines_that_are_none_of_a_trace_are_counted_and_passed_over),
+		cmocka_unit_test(nothing_but_text_is_printed),
 	};
 
 	return cmocka_run_group_tests_name("vu_trace", tests, NULL, NULL);
