@@ -21,7 +21,7 @@ struct way {
 	char why[sizeof(((struct err *)0)->msg)];
 };
 
-static int climb(struct check *c, enum check_from to)
+static int climb(struct check *c, enum check_from to, const struct check_rule *rule)
 {
 	unsigned count = c->device ? c->device->queues : 1;
 
@@ -29,7 +29,7 @@ static int climb(struct check *c, enum check_from to)
 	case CHECK_FROM_CONNECTED:
 		return 0;
 	case CHECK_FROM_NEGOTIATED:
-		return check_negotiate(c, check_known_features(c), 0);
+		return check_negotiate(c, check_known_features(c), rule->protocol);
 	case CHECK_FROM_MEMORY:
 		return check_give_memory(c);
 	case CHECK_FROM_STARTED:
@@ -48,7 +48,7 @@ static bool prepare(struct check *c, struct way *w, const struct check_rule *rul
 	for (unsigned level = 0; level <= rule->from; level++) {
 		if (w->failed && level >= w->at)
 			return false;
-		if (climb(c, level)) {
+		if (climb(c, level, rule)) {
 			w->failed = true;
 			w->at = level;
 			memcpy(w->why, c->e.msg, sizeof(w->why));

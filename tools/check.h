@@ -32,7 +32,7 @@ enum {
 /* How far a rule's connection is when it begins; each includes those before. */
 enum check_from {
 	CHECK_FROM_CONNECTED,	/* GET_FEATURES was answered */
-	CHECK_FROM_NEGOTIATED,	/* all that both sides know is acked */
+	CHECK_FROM_NEGOTIATED,	/* all that rules rest on is acked, and what this one is about */
 	CHECK_FROM_MEMORY,	/* the daemon has all RAM, in one region */
 	CHECK_FROM_STARTED,	/* rings have memory and eventfds; they are disabled */
 	CHECK_FROM_RUNNING,	/* they are enabled */

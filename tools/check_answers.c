@@ -64,7 +64,7 @@ static int form(struct check *c)
 		r = vu_client_get(&c->client, VU_GET_PROTOCOL_FEATURES, &value, &c->e);
 	if (r)
 		return r;
-	if (check_negotiate(c, check_known_features(c), 0))
+	if (check_negotiate(c, check_known_features(c), BIT64(VU_PF_STATUS)))
 		return CHECK_BLOCKED;
 	for (unsigned i = 0; i < ARRAY_SIZE(asks) && !r; i++)
 		if (c->client.protocol & BIT64(vu_msg_types[asks[i]].feature))

@@ -8,6 +8,7 @@
 
 #include <linux/fuse.h>
 #include <linux/virtio_blk.h>
+#include <linux/virtio_config.h>
 
 #include "base/range.h"
 
@@ -119,6 +120,9 @@ static bool handle_queue(void *arg, struct backend_queue *q)
 	static struct ring_chain c;
 	struct planted *p = arg;
 
+	/* Who acks STATUS has to say that its driver is ready. */
+	if (p->protocol & BIT64(VU_PF_STATUS) && !(p->status & VIRTIO_CONFIG_S_DRIVER_OK))
+		return false;
 	if (quirk(p) == QUIRK_NEVER_SERVES || (p->reset && quirk(p) == QUIRK_DEAD_AFTER_RESET))
 		return false;
 	/* Only a kick that comes from now on is heard. */
