@@ -273,7 +273,7 @@ static struct world *new_world(void)
 /* Then the successors of those that died between a push's first store and its last die, too. */
 static void no_kill_loses_or_doubles_a_request(void **state)
 {
-	static struct album a;		/* aligned as its worlds are, which calloc's memory is not */
+	static struct album a;	/* aligned as its worlds are, which calloc's memory is not */
 	struct world *w = new_world();
 	struct log l = { .n = 0 };
 	unsigned stepped = 0, shown = 0;

@@ -148,21 +148,6 @@ static void a_start_without_a_daemon_waits_and_loses_no_kick(void **state)
 	assert_int_equal(fd_drain(r->daemon.rings[1].kick), 2);
 }
 
-/* The driver starts the device when the loop finds that the daemon has gone. */
-static void a_start_as_the_daemon_goes_waits_too(void **state)
-{
-	struct vhost_user_rig *r = idle(state);
-
-	vhost_user_rig_driver_ok(r, 2);
-	scripted_daemon_fini(&r->daemon);
-	vhost_user_rig_settle(r);
-	assert_false(vhost_user_rig_needs_reset(r));
-	assert_int_equal(r->dev.run, VHOST_USER_IDLE);
-	vhost_user_rig_pause_over(r);
-	come_back(r);
-	assert_int_equal(r->dev.run, VHOST_USER_RUNNING);
-}
-
 static void a_start_that_waits_can_be_reset(void **state)
 {
 	struct vhost_user_rig *r = idle(state);
@@ -589,7 +574,6 @@ int main(void)
 		CASE(a_reset_before_there_is_another_daemon_is_complete_at_once),
 		CASE(a_device_that_was_idle_notices_nothing),
 		CASE(a_start_without_a_daemon_waits_and_loses_no_kick),
-		CASE(a_start_as_the_daemon_goes_waits_too),
 		CASE(a_start_that_waits_can_be_reset),
 		CASE(a_reboot_without_a_daemon_is_done),
 		CASE(daemons_may_go_again_and_again),

@@ -173,6 +173,22 @@ static void daemons_may_go_again_and_again_even_while_they_start(void **state)
 	assert_int_equal(r->dev.run, VHOST_USER_RUNNING);
 }
 
+/* The driver starts the device when the loop finds that the daemon has gone. */
+static void a_start_as_the_daemon_goes_waits_too(void **state)
+{
+	struct vhost_user_rig *r = vhost_user_rig_plugged(state);
+
+	vhost_user_rig_reconnects(r);
+	vhost_user_rig_driver_ok(r, 2);
+	scripted_daemon_fini(&r->daemon);
+	vhost_user_rig_settle(r);
+	assert_false(vhost_user_rig_needs_reset(r));
+	assert_int_equal(r->dev.run, VHOST_USER_IDLE);
+	vhost_user_rig_pause_over(r);
+	come_back(r);
+	assert_int_equal(r->dev.run, VHOST_USER_RUNNING);
+}
+
 static void one_that_does_not_fit_is_turned_away_and_the_device_still_waits(void **state)
 {
 	struct vhost_user_rig *r = running(state);
@@ -407,6 +423,7 @@ int main(void)
 		CASE(the_next_daemon_is_told_what_the_driver_chose),
 		CASE(kicks_of_the_time_between_are_not_lost),
 		CASE(daemons_may_go_again_and_again_even_while_they_start),
+		CASE(a_start_as_the_daemon_goes_waits_too),
 		CASE(one_that_does_not_fit_is_turned_away_and_the_device_still_waits),
 		CASE(a_hung_daemon_is_waited_for_until_it_is_dead),
 		CASE(a_driver_may_reset_it_while_it_waits),
