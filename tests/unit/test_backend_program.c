@@ -203,12 +203,14 @@ static void a_socket_path_is_served_until_sigterm(void **state)
 	daemon_stop(f, SIGTERM);
 }
 
-static void sigint_ends_it_as_well_without_any_front_end(void **state)
+static void the_keys_signals_end_it_as_well_without_any_front_end(void **state)
 {
 	struct daemon *f = *state;
 
 	START(f, "rng", "--socket-path", "socket");
 	daemon_stop(f, SIGINT);
+	START(f, "rng", "--socket-path", "socket");
+	daemon_stop(f, SIGQUIT);
 }
 
 static void blk_file_and_read_only_are_understood(void **state)
@@ -366,7 +368,7 @@ int main(void)
 		CASE(the_version_is_the_project_s),
 		CASE(help_and_manual_name_the_same_options),
 		CASE(a_socket_path_is_served_until_sigterm),
-		CASE(sigint_ends_it_as_well_without_any_front_end),
+		CASE(the_keys_signals_end_it_as_well_without_any_front_end),
 		CASE(blk_file_and_read_only_are_understood),
 		CASE(a_limit_on_file_sizes_is_an_error_of_the_request),
 		CASE(entropy_comes_through_the_filter),

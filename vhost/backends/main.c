@@ -38,7 +38,7 @@ struct program {
 	void *dev;			/* of type */
 	struct backend backend;
 	struct listener listener;
-	int signals;			/* signalfd: SIGTERM, SIGINT end; SIGHUP looks again */
+	int signals;			/* signalfd: SIGHUP looks again, the others end */
 	struct loop_watch signal_watch;
 };
 
@@ -84,6 +84,8 @@ static int watch_signals(struct program *p, struct err *e)
 	sigemptyset(&set);
 	sigaddset(&set, SIGTERM);
 	sigaddset(&set, SIGINT);
+	/* A key as well: a terminal that a port has is set back. */
+	sigaddset(&set, SIGQUIT);
 	sigaddset(&set, SIGHUP);
 	sigaction(SIGBUS, &vanished, NULL);
 	signal(SIGPIPE, SIG_IGN);
