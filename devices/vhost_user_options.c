@@ -63,7 +63,7 @@ const struct keyval vhost_user_keys[] = {
 	       "entries of each queue, a power of two: what daemons take is at most 1024"),
 	NUMBER("vq_size", queue_size, 2, VU_QUEUE_SIZE_MAX, "the same as queue-size"),
 	NUMBER("virtio-id", virtio_id, 1, VIRTIO_ID_LAST, "generic only: the virtio device number"),
-	NUMBER("config-size", config_size, 1, VIRTIO_CONFIG_MAX,
+	NUMBER("config-size", config_size, 0, VIRTIO_CONFIG_MAX,
 	       "generic only: bytes of config space that the daemon serves; none without"),
 	{ .key = "shmem-max", .type = KEYVAL_SIZE, .offset = FIELD(shmem_max),
 	  .help = "most that the daemon's shared memory regions may have; 64G" },

@@ -149,6 +149,9 @@ static void the_generic_device_has_qemus_defaults(void **state)
 	const struct vhost_user_options *o;
 
 	(void)state;
+	/* The default, said. */
+	o = parsed("generic,virtio-id=17,num_vqs=2,config_size=0,socket=s");
+	assert_int_equal(o->config_size, 0);
 	o = parsed("generic,virtio-id=17,num_vqs=2,socket=s");
 
 	assert_int_equal(o->queue_size, 64);
@@ -252,7 +255,7 @@ static void numbers_out_of_bounds_are_refused(void **state)
 	refused("blk.sock,queue-size=1", "2 to 1024");
 	refused("blk.sock,queue-size=2048", "2 to 1024");
 	refused("blk.sock,queue-size=100", "power of two");
-	refused("23,socket=s,config-size=257", "1 to 256");
+	refused("23,socket=s,config-size=257", "0 to 256");
 	refused("blk,fd=-1", "not a number");
 }
 
