@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -20,6 +21,7 @@
 #include "base/fd.h"
 #include "base/range.h"
 #include "driver.h"
+#include "vhost/backends/console.h"
 #include "vhost/backends/device.h"
 #include "vhost/backends/options.h"
 
@@ -273,6 +275,22 @@ static void a_file_gets_output_at_its_end(void **state)
 	assert_false(was_used(f, TO_GUEST));
 }
 
+static void one_buffer_cannot_be_output_without_end(void **state)
+{
+	struct fixture *f = *state;
+	const struct driver_buf buf = { OUT_AT, 1 << 20, false };
+	const struct driver_buf bufs[] = { buf, buf, buf };
+	struct stat st;
+
+	start(state, &(struct port_options){ .file = f->path, .console = true }, 1);
+	driver_request(&f->driver, OF_GUEST, bufs, ARRAY_SIZE(bufs));
+	assert_int_equal(stat(f->path, &st), 0);
+	assert_int_equal(st.st_size, CONSOLE_OUTPUT_MAX);
+	print(f, OF_GUEST, "and on");
+	assert_int_equal(stat(f->path, &st), 0);
+	assert_int_equal(st.st_size, CONSOLE_OUTPUT_MAX + 6);
+}
+
 /* Opens the other end of the pseudo-terminal that this process has. */
 static int open_terminal(struct fixture *f)
 {
@@ -470,6 +488,7 @@ int main(void)
 		CASE(who_reads_slowly_loses_nothing),
 		CASE(the_guest_may_stop_while_output_waits),
 		CASE(a_file_gets_output_at_its_end),
+		CASE(one_buffer_cannot_be_output_without_end),
 		CASE(a_terminal_may_be_opened_and_closed),
 		CASE(ports_are_told_and_opened),
 		CASE(what_was_typed_for_one_who_left_is_not_the_next_one_s),

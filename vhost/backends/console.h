@@ -26,7 +26,7 @@
 
 enum {
 	CONSOLE_INPUT = 4096,		/* bytes read ahead of the guest */
-	CONSOLE_OUTPUT_MAX = 1 << 20,	/* of one buffer that wait for the host; the rest is lost */
+	CONSOLE_OUTPUT_MAX = 1 << 20,	/* of one buffer; the rest is lost */
 };
 
 struct console;

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/fd.h"
+#include "base/range.h"
 #include "vhost/backends/console.h"
 
 /* ---- Bytes ---- */
@@ -76,20 +77,21 @@ bool console_port_takes(const struct console_port *p)
 	return !p->output;
 }
 
-static void keep(struct console_port *p, const struct ring_chain *chain, uint64_t off)
+static void report_lost(struct console_port *p)
 {
-	uint64_t len = chain->out_len - off;
+	if (misuse_first(&p->lost))
+		log_warn("console: port %u: more output at once than can be kept, some is lost; this is logged once",
+			 p->index);
+}
 
-	if (len > CONSOLE_OUTPUT_MAX)
-		len = CONSOLE_OUTPUT_MAX;
+/* What is between @off and @end. */
+static void keep(struct console_port *p, const struct ring_chain *chain, uint64_t off, uint64_t end)
+{
+	uint64_t len = end - off;
+
 	p->output = malloc(len);
-	if (!p->output || len < chain->out_len - off) {
-		if (misuse_first(&p->lost))
-			log_warn("console: port %u: more output at once than can be kept, some is lost; this is logged once",
-				 p->index);
-	}
 	if (!p->output)
-		return;
+		return report_lost(p);
 	p->out_at = 0;
 	p->out_len = ring_chain_read(chain, off, p->output, len);
 	console_port_update(p);
@@ -97,16 +99,19 @@ static void keep(struct console_port *p, const struct ring_chain *chain, uint64_
 
 void console_port_write(struct console_port *p, const struct ring_chain *chain, struct iovec *iov)
 {
-	uint64_t done = 0;
+	/* A chain may name the same memory a thousand times. */
+	uint64_t done = 0, end = min_u64(chain->out_len, CONSOLE_OUTPUT_MAX);
 
-	while (p->connected && done < chain->out_len) {
-		unsigned n = ring_slice(chain->iov, chain->n_out, done, chain->out_len - done, iov);
+	if (p->connected && end < chain->out_len)
+		report_lost(p);
+	while (p->connected && done < end) {
+		unsigned n = ring_slice(chain->iov, chain->n_out, done, end - done, iov);
 		ssize_t wrote = writev(p->out, iov, (int)n);
 
 		if (wrote >= 0) {
 			done += (uint64_t)wrote;
 		} else if (errno == EAGAIN) {
-			return keep(p, chain, done);
+			return keep(p, chain, done, end);
 		} else if (errno != EINTR) {
 			if (p->o->file && misuse_first(&p->lost))
 				log_warn("console: file=%s: %s; output is lost; this is logged once", p->o->file, strerror(errno));
