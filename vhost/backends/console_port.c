@@ -176,16 +176,16 @@ void console_port_update(struct console_port *p)
 	/* One fd is watched once: who writes and cannot waits, and reads when that is over. */
 	bool out = p->output && p->out >= 0;
 	bool in = p->in >= 0 && p->connected && !(out && p->in == p->out);
-	bool read = p->guest_open && !p->in_len;
+	bool reads = p->guest_open && !p->in_len;
 
 	/* That a caller hangs up is told without being asked for. */
-	in = in && (read || (p->listen_sock >= 0 && !p->left));
+	in = in && (reads || (p->listen_sock >= 0 && !p->left));
 	if (!in)
 		set_watch(p, &p->watch_in, p->in, false);
 	set_watch(p, &p->watch_out, p->out, out);
 	if (p->watch_in.fd >= 0)
-		loop_watch_events(console_loop(p->console), &p->watch_in, read ? EPOLLIN : 0);
-	p->watch_in.events = read ? EPOLLIN : 0;
+		loop_watch_events(console_loop(p->console), &p->watch_in, reads ? EPOLLIN : 0);
+	p->watch_in.events = reads ? EPOLLIN : 0;
 	if (in)
 		set_watch(p, &p->watch_in, p->in, true);
 }
