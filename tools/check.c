@@ -17,7 +17,7 @@ const struct check_rule *const check_rules[] = {
 struct way {
 	bool failed;
 	enum check_from at;		/* the level that was not reached */
-	uint64_t malformed;		/* requests (modulo 64) whose answer failed a rule by its form */
+	uint64_t malformed;		/* requests, modulo 64, whose answer failed a rule so */
 	char why[sizeof(((struct err *)0)->msg)];
 };
 

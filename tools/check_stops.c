@@ -63,7 +63,7 @@ static int untouched(struct check *c)
 	return check_untouched(c, (uint16_t)(c->ring->avail - 1), "after GET_VRING_BASE");
 }
 
-/* Stops every ring and starts the one of the requests where its driver is. */
+/* Stops the ring of the requests and starts it where its driver is; others run on. */
 static int restart(struct check *c)
 {
 	uint32_t base;

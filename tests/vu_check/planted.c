@@ -146,6 +146,8 @@ static void lib_ready(void *arg, uint32_t events)
 
 		if (m.header.request == VU_GET_PROTOCOL_FEATURES)
 			m.payload.u64 |= own_features;
+		if (p->fault && p->fault->shortens == m.header.request)
+			m.header.size -= 4;
 		if (p->fault && p->fault->answer)
 			fate = p->fault->answer(p, &m);
 		if (fate == PASS_ON)

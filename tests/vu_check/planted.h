@@ -23,8 +23,8 @@ enum planted_quirk {
 	/* of requests */
 	QUIRK_NEVER_SERVES, QUIRK_ONE_A_KICK, QUIRK_LOSES_KICK, QUIRK_DEAD_AFTER_RESET,
 	QUIRK_BLK_ID, QUIRK_BLK_LAST, QUIRK_BLK_LENGTH, QUIRK_BLK_FLUSH, QUIRK_BLK_UNSUPPORTED,
-	QUIRK_BLK_BEYOND, QUIRK_BLK_OVERFLOW, QUIRK_BLK_WRITE, QUIRK_BLK_READ_BACK, QUIRK_RNG_SAME, QUIRK_PMEM_ERROR,
-	QUIRK_FS_INIT, QUIRK_FS_UNKNOWN,
+	QUIRK_BLK_BEYOND, QUIRK_BLK_OVERFLOW, QUIRK_BLK_WRITE, QUIRK_BLK_READ_BACK,
+	QUIRK_RNG_SAME, QUIRK_PMEM_ERROR, QUIRK_FS_INIT, QUIRK_FS_UNKNOWN,
 	/* of bytes */
 	QUIRK_NO_PIECES, QUIRK_DIES_IN_HEADER, QUIRK_DIES_IN_PAYLOAD, QUIRK_HANGS_OVERSIZE,
 };
@@ -39,6 +39,7 @@ struct planted_fault {
 	const char *type;		/* NULL: blk */
 	enum planted_quirk quirk;
 	const char *dies_of;		/* ends when a ring breaks for a reason with this word */
+	uint32_t shortens;		/* the request whose answer lacks 4 bytes; 0: none */
 	/* A message of the front end, or of the daemon; either may be NULL. */
 	enum planted_fate (*request)(struct planted *p, struct vu_msg *m);
 	enum planted_fate (*answer)(struct planted *p, struct vu_msg *m);

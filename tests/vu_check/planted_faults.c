@@ -49,24 +49,10 @@ ANSWER(need_reply_in_features)
 	return PASS_ON;
 }
 
-ANSWER(short_features)
-{
-	if (is(m, VU_GET_FEATURES))
-		m->header.size = 4;
-	return PASS_ON;
-}
-
 ANSWER(wrong_id)
 {
 	if (is(m, VU_GET_QUEUE_NUM))
 		m->header.request = VU_GET_FEATURES;
-	return PASS_ON;
-}
-
-ANSWER(short_protocol)
-{
-	if (is(m, VU_GET_PROTOCOL_FEATURES))
-		m->header.size = 4;
 	return PASS_ON;
 }
 
@@ -75,13 +61,6 @@ ANSWER(need_reply_in_config)
 {
 	if (is(m, VU_GET_CONFIG))
 		m->header.flags |= VU_FLAG_NEED_REPLY;
-	return PASS_ON;
-}
-
-ANSWER(short_regions)
-{
-	if (is(m, VU_GET_SHMEM_CONFIG))
-		m->header.size -= sizeof(uint64_t);
 	return PASS_ON;
 }
 
@@ -94,13 +73,6 @@ REQUEST(reset_of_another)
 	other.header.request = VU_SET_OWNER;
 	planted_good(p, &(struct vu_msg){ .header = { VU_RESET_DEVICE, VU_FLAG_VERSION, 0 } });
 	return pretend(p, &other);
-}
-
-ANSWER(short_ack)
-{
-	if (is(m, VU_SET_OWNER))
-		m->header.size = 4;
-	return PASS_ON;
 }
 
 ANSWER(no_ack)
@@ -535,13 +507,13 @@ REQUEST(status_stays)
 
 const struct planted_fault planted_faults[] = {
 	{ "need-reply-in-features", "answer.features", .answer = need_reply_in_features },
-	{ "short-features", "answer.features", .answer = short_features },
+	{ "short-features", "answer.features", .shortens = VU_GET_FEATURES },
 	{ "wrong-id", "answer.form", .answer = wrong_id },
-	{ "short-protocol", "answer.form", .answer = short_protocol },
+	{ "short-protocol", "answer.form", .shortens = VU_GET_PROTOCOL_FEATURES },
 	{ "need-reply-in-config", "config.size", .answer = need_reply_in_config },
-	{ "short-regions", "shmem.config", .answer = short_regions },
+	{ "short-regions", "shmem.config", .shortens = VU_GET_SHMEM_CONFIG },
 	{ "reset-of-another", "stop.reset", .request = reset_of_another },
-	{ "short-ack", "answer.ack", .answer = short_ack },
+	{ "short-ack", "answer.ack", .shortens = VU_SET_OWNER },
 	{ "no-ack", "answer.ack", .answer = no_ack },
 	{ "refuses-features", "answer.ack", .answer = refuses_features },
 	{ "answers-unasked", "answer.once", .request = answers_unasked },
