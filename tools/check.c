@@ -87,10 +87,10 @@ static enum check_verdict look_for_protocol(struct check *c, const struct check_
 /* Whether a rule has failed by the form of that answer before: if not, this one does. */
 static bool is_told(struct way *w, uint32_t request)
 {
-	uint64_t bit = BIT64(request % 64);
-	bool told = w->malformed & bit;
+	uint64_t bits = request == VU_CLIENT_EVERY ? UINT64_MAX : BIT64(request % 64);
+	bool told = w->malformed & bits;
 
-	w->malformed |= bit;
+	w->malformed |= bits;
 	return told;
 }
 

@@ -16,12 +16,16 @@
 #include "vhost/proto.h"
 #include "vhost/wire.h"
 
+#define VU_CLIENT_EVERY UINT32_MAX
+
 struct vu_client {
 	struct vu_channel main, back;	/* back: sock -1 without */
 	unsigned timeout_ms;		/* for each wait */
 	uint64_t protocol;		/* acked protocol features */
 	unsigned back_requests;		/* that came over the back channel */
-	uint32_t malformed;		/* the request whose answer was -EPROTO last; 0: none */
+	/* The request whose answer was -EPROTO last; 0: none, VU_CLIENT_EVERY: after an answer too
+	 * many, which the next request seems to get. */
+	uint32_t malformed;
 };
 
 /* What came of a message that may be refused. */
