@@ -94,6 +94,21 @@ unsigned long long fd_drain(int eventfd)
 	return count;
 }
 
+unsigned long long fd_drain_shared(int eventfd)
+{
+	uint64_t count = 0;
+	struct iovec iov = { &count, sizeof(count) };
+
+	while (preadv2(eventfd, &iov, 1, -1, RWF_NOWAIT) < 0) {
+		/* Linux before 5.8. */
+		if (errno == EOPNOTSUPP)
+			return fd_drain(eventfd);
+		if (errno != EINTR)
+			return 0;
+	}
+	return count;
+}
+
 /* From *@at on, or without @at where the fd stands. */
 static int read_all(int fd, char *p, size_t len, const off_t *at)
 {

@@ -45,6 +45,9 @@ int fd_eventfd(void);
 void fd_signal(int eventfd);
 /* Empties an eventfd; returns what it held, 0 for nothing. */
 unsigned long long fd_drain(int eventfd);
+/* The same where others hold it, too: whether a read waits is said of all that share it by any one
+ * of them, and here it never does. */
+unsigned long long fd_drain_shared(int eventfd);
 
 /*
  * Reads or writes exactly @len bytes (at @offset), retrying after short transfers and EINTR.

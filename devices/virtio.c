@@ -159,8 +159,8 @@ void virtio_reset_done(struct virtio_dev *d)
 		/* A kick or a call of the old life must not reach the new one. A device that had no
 		 * life is reset on the vCPU itself, which may not read. */
 		if (was_live) {
-			fd_drain(kick);
-			fd_drain(call);
+			fd_drain_shared(kick);
+			fd_drain_shared(call);
 		}
 	}
 	d->transport->reset_done(d);

@@ -35,7 +35,7 @@ static void called(void *arg, uint32_t events)
 	struct virtio_pci_call *c = arg;
 
 	(void)events;
-	fd_drain(c->watch.fd);
+	fd_drain_shared(c->watch.fd);
 	c->p->isr |= ISR_QUEUE;
 	intx_update(c->p);
 }

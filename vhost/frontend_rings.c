@@ -334,7 +334,7 @@ static void err_ready(void *arg, uint32_t events)
 	struct vu_frontend *f = arg;
 
 	(void)events;
-	fd_drain(f->ring_err);
+	fd_drain_shared(f->ring_err);
 	if (!f->started)
 		return;
 	if (misuse_first(&f->ring_errors))

@@ -7,6 +7,7 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <termios.h>
 #include <unistd.h>
 
@@ -36,6 +37,7 @@ static const struct seccomp_rule loop_rules[] = {
 	{ SYS_read, ANY },
 	{ SYS_pread64, ANY },
 	{ SYS_readv, ANY },
+	{ SYS_preadv2, 5, RWF_NOWAIT }, /* eventfds that daemons have, too */
 	{ SYS_write, ANY },
 	{ SYS_writev, ANY },
 	{ SYS_lseek, ANY },

@@ -3,6 +3,7 @@
  * cannot; and a machine that ends. */
 #include <endian.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -239,6 +240,22 @@ static void a_driver_may_reset_it_while_it_waits(void **state)
 	assert_int_equal(r->daemon.rings[0].base, 0);
 }
 
+/* Each who has an eventfd says for all whether reads wait: a reset empties them. */
+static void a_reset_does_not_wait_for_eventfds_that_the_daemon_made_block(void **state)
+{
+	struct vhost_user_rig *r = running(state);
+
+	for (unsigned i = 0; i < 2; i++) {
+		assert_int_equal(fcntl(r->daemon.rings[i].kick, F_SETFL, 0), 0);
+		assert_int_equal(fcntl(r->daemon.rings[i].call, F_SETFL, 0), 0);
+	}
+	alarm(30);
+	guest_set_status(&r->guest, 0);
+	vhost_user_rig_settle(r);
+	alarm(0);
+	assert_int_equal(guest_status(&r->guest), 0);
+}
+
 static void a_machine_may_be_reset_while_it_waits(void **state)
 {
 	struct vhost_user_rig *r = running(state);
@@ -427,6 +444,7 @@ int main(void)
 		CASE(one_that_does_not_fit_is_turned_away_and_the_device_still_waits),
 		CASE(a_hung_daemon_is_waited_for_until_it_is_dead),
 		CASE(a_driver_may_reset_it_while_it_waits),
+		CASE(a_reset_does_not_wait_for_eventfds_that_the_daemon_made_block),
 		CASE(a_machine_may_be_reset_while_it_waits),
 		CASE(requests_out_of_turn_without_a_buffer_need_a_reset),
 		CASE(packed_rings_need_a_reset),
