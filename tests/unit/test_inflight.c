@@ -33,7 +33,8 @@ enum {
 	SNAPSHOTS = 1024,
 };
 
-/* All memory that outlives the process: guest RAM and the buffer. */
+/* All memory that outlives the process: guest RAM and the buffer. Static everywhere below, since a
+ * sanitizer's stack is not aligned as it must be. */
 struct world {
 	struct ring_desc desc[SIZE];
 	struct { uint16_t flags, idx, ring[SIZE], event; } avail;
@@ -273,7 +274,7 @@ static struct world *new_world(void)
 /* Then the successors of those that died between a push's first store and its last die, too. */
 static void no_kill_loses_or_doubles_a_request(void **state)
 {
-	static struct album a;	/* aligned as its worlds are, which calloc's memory is not */
+	static struct album a;
 	struct world *w = new_world();
 	struct log l = { .n = 0 };
 	unsigned stepped = 0, shown = 0;
@@ -319,7 +320,7 @@ static void fill(struct world *w)
 static void a_batch_of_another_program_is_finished(void **state)
 {
 	static struct ring_chain chain;
-	struct world w;
+	static struct world w;
 	struct daemon d;
 	struct err e;
 
@@ -342,7 +343,7 @@ static void new_chains_come_after_those_of_a_predecessor(void **state)
 {
 	static const uint16_t want[] = { 1, 4, 2, 7 };
 	static struct ring_chain chain;
-	struct world w;
+	static struct world w;
 	struct daemon d;
 	struct err e;
 
@@ -377,7 +378,7 @@ static void refused(struct world *w, const char *why)
 
 static void a_buffer_that_is_not_this_ring_s_is_refused(void **state)
 {
-	struct world w;
+	static struct world w;
 
 	(void)state;
 	fill(&w);
@@ -406,7 +407,7 @@ static void a_buffer_that_is_not_this_ring_s_is_refused(void **state)
 static void a_head_that_is_none_breaks_the_ring(void **state)
 {
 	static struct ring_chain chain;
-	struct world w;
+	static struct world w;
 	struct daemon d;
 	struct err e;
 
