@@ -11,7 +11,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -83,17 +82,13 @@ struct disk *disk_started(void **state, const char *keys, const char *more)
 	struct disk *d = *state;
 	struct backend_device dev;
 	struct err e = { "" };
-	int pair[2];
 
 	disk_parse(d, keys, more);
 	assert_int_equal(loop_init(&d->loop, NULL, &e), 0);
 	if (disk_open(d, &dev, &e))
 		fail_msg("%s", e.msg);
 	d->dev = dev.arg;
-	assert_int_equal(backend_init(&d->backend, &d->loop, &dev, &e), 0);
-	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
-	driver_init(&d->driver, &pair[0], &d->loop);
-	assert_int_equal(backend_connect(&d->backend, &pair[1], &e), 0);
+	driver_serve(&d->driver, &d->backend, &d->loop, &dev);
 	driver_negotiate(&d->driver, UINT64_MAX);
 	assert_int_equal(driver_mem_table(&d->driver), 0);
 	disk_begin(d);

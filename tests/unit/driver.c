@@ -43,6 +43,18 @@ void driver_init(struct driver *d, int *sock, struct loop *loop)
 	}
 }
 
+void driver_serve(struct driver *d, struct backend *b, struct loop *loop,
+		  const struct backend_device *dev)
+{
+	struct err e = { "" };
+	int pair[2];
+
+	assert_int_equal(backend_init(b, loop, dev, &e), 0);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+	driver_init(d, &pair[0], loop);
+	assert_int_equal(backend_connect(b, &pair[1], &e), 0);
+}
+
 void driver_fini(struct driver *d)
 {
 	for (unsigned i = 0; i < DRIVER_QUEUES; i++) {

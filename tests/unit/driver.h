@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include "base/loop.h"
+#include "vhost/backend.h"
 #include "vhost/proto.h"
 
 enum {
@@ -46,6 +47,9 @@ struct driver_buf {
 
 /* Takes *@sock. */
 void driver_init(struct driver *d, int *sock, struct loop *loop);
+/* The same with a back end in this thread: @b becomes one of @dev in @loop, and is connected. */
+void driver_serve(struct driver *d, struct backend *b, struct loop *loop,
+		  const struct backend_device *dev);
 void driver_fini(struct driver *d);
 /* Leaves this back end for another: keeps RAM, closes the socket, takes *@sock. */
 void driver_reconnect(struct driver *d, int *sock);

@@ -85,7 +85,6 @@ static struct fixture *start(void **state, const struct port_options *ports, uns
 	struct fixture *f = *state;
 	struct backend_device dev;
 	struct err e = { "" };
-	int pair[2];
 
 	f->options = (struct options){ .type = OPTION_CONSOLE, .fd = -1, .n_ports = n };
 	memcpy(f->options.ports, ports, n * sizeof(*ports));
@@ -93,10 +92,7 @@ static struct fixture *start(void **state, const struct port_options *ports, uns
 	if (console_device.open(&f->options, &f->loop, &dev, &e))
 		fail_msg("%s", e.msg);
 	f->dev = dev.arg;
-	assert_int_equal(backend_init(&f->backend, &f->loop, &dev, &e), 0);
-	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
-	driver_init(&f->driver, &pair[0], &f->loop);
-	assert_int_equal(backend_connect(&f->backend, &pair[1], &e), 0);
+	driver_serve(&f->driver, &f->backend, &f->loop, &dev);
 	driver_negotiate(&f->driver, UINT64_MAX);
 	assert_int_equal(driver_mem_table(&f->driver), 0);
 	for (unsigned i = 0; i < dev.queues; i++)

@@ -166,16 +166,12 @@ static struct fixture *negotiated(void **state, const char *keys)
 	struct fixture *f = *state;
 	struct backend_device dev;
 	struct err e = { "" };
-	int pair[2];
 
 	assert_int_equal(loop_init(&f->loop, NULL, &e), 0);
 	if (open_file(f, f->path, keys, &dev, &e))
 		fail_msg("%s", e.msg);
 	f->dev = dev.arg;
-	assert_int_equal(backend_init(&f->backend, &f->loop, &dev, &e), 0);
-	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
-	driver_init(&f->driver, &pair[0], &f->loop);
-	assert_int_equal(backend_connect(&f->backend, &pair[1], &e), 0);
+	driver_serve(&f->driver, &f->backend, &f->loop, &dev);
 	negotiate(f);
 	return f;
 }

@@ -8,7 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -64,17 +63,13 @@ static struct fixture *source(void **state, const char *path)
 	struct fixture *f = *state;
 	struct backend_device dev;
 	struct err e = { "" };
-	int pair[2];
 
 	f->options = (struct options){ .type = OPTION_RNG, .fd = -1, .source = path };
 	assert_int_equal(loop_init(&f->loop, NULL, &e), 0);
 	if (rng_device.open(&f->options, &f->loop, &dev, &e))
 		fail_msg("%s", e.msg);
 	f->dev = dev.arg;
-	assert_int_equal(backend_init(&f->backend, &f->loop, &dev, &e), 0);
-	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
-	driver_init(&f->driver, &pair[0], &f->loop);
-	assert_int_equal(backend_connect(&f->backend, &pair[1], &e), 0);
+	driver_serve(&f->driver, &f->backend, &f->loop, &dev);
 	driver_negotiate(&f->driver, UINT64_MAX);
 	assert_int_equal(driver_mem_table(&f->driver), 0);
 	driver_start_queue(&f->driver, 0, 8);

@@ -86,13 +86,9 @@ static int setup(void **state)
 	struct mapper *f = test_calloc(1, sizeof(*f));
 	struct backend_device dev = mapper_device(f);
 	struct err e;
-	int pair[2];
 
 	assert_int_equal(loop_init(&f->loop, NULL, &e), 0);
-	assert_int_equal(backend_init(&f->backend, &f->loop, &dev, &e), 0);
-	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
-	driver_init(&f->driver, &pair[0], &f->loop);
-	assert_int_equal(backend_connect(&f->backend, &pair[1], &e), 0);
+	driver_serve(&f->driver, &f->backend, &f->loop, &dev);
 	f->back = -1;
 	f->fd = f->driver.ram_fd;
 	*state = f;

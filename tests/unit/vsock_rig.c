@@ -33,7 +33,6 @@ int vsock_rig_setup_without_buffers(void **state)
 	struct vsock_rig *f = test_calloc(1, sizeof(*f));
 	struct backend_device dev;
 	struct err e = { "" };
-	int pair[2];
 
 	strcpy(f->dir, "/tmp/minivmm-test-vsock-XXXXXX");
 	assert_non_null(mkdtemp(f->dir));
@@ -47,10 +46,7 @@ int vsock_rig_setup_without_buffers(void **state)
 	if (vsock_device.open(&f->options, &f->loop, &dev, &e))
 		fail_msg("%s", e.msg);
 	f->dev = dev.arg;
-	assert_int_equal(backend_init(&f->backend, &f->loop, &dev, &e), 0);
-	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
-	driver_init(&f->driver, &pair[0], &f->loop);
-	assert_int_equal(backend_connect(&f->backend, &pair[1], &e), 0);
+	driver_serve(&f->driver, &f->backend, &f->loop, &dev);
 	driver_negotiate(&f->driver, UINT64_MAX);
 	assert_int_equal(driver_mem_table(&f->driver), 0);
 	driver_start_queue(&f->driver, RX, 128);
