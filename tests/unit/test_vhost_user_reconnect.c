@@ -59,21 +59,6 @@ static void run_pmem(struct vhost_user_rig *r)
 	assert_false(fake_vcpu_waits(&r->fake));
 }
 
-/* The daemon ends, and the device asks for another one. */
-static void lose(struct vhost_user_rig *r)
-{
-	scripted_daemon_fini(&r->daemon);
-	vhost_user_rig_settle(r);
-	vhost_user_rig_pause_over(r);
-}
-
-static void come_back(struct vhost_user_rig *r)
-{
-	vhost_user_rig_new_daemon(r);
-	vhost_user_rig_answer(r);
-	assert_false(r->dev.lost);
-}
-
 static void reset(struct vhost_user_rig *r)
 {
 	guest_set_status(&r->guest, 0);
@@ -88,10 +73,10 @@ static void a_device_that_is_reset_runs_with_the_next_daemon(void **state)
 	struct vhost_user_rig *r = running(state);
 
 	vhost_user_rig_interrupts(r, 0);
-	lose(r);
+	vhost_user_rig_lose(r);
 	assert_true(vhost_user_rig_needs_reset(r));
 	assert_int_equal(vhost_user_rig_interrupts(r, 0), 1);
-	come_back(r);
+	vhost_user_rig_come_back(r);
 	assert_int_equal(scripted_daemon_count(&r->daemon, VU_SET_VRING_KICK), 0);
 	assert_true(vhost_user_rig_needs_reset(r));
 
@@ -108,9 +93,9 @@ static void a_reset_before_there_is_another_daemon_is_complete_at_once(void **st
 {
 	struct vhost_user_rig *r = running(state);
 
-	lose(r);
+	vhost_user_rig_lose(r);
 	reset(r);
-	come_back(r);
+	vhost_user_rig_come_back(r);
 	assert_string_equal(strstr(scripted_daemon_order(&r->daemon), "SET_VRING") ? "rings" : "",
 			    "");
 	vhost_user_rig_run(r, 2);
@@ -121,8 +106,8 @@ static void a_device_that_was_idle_notices_nothing(void **state)
 	struct vhost_user_rig *r = idle(state);
 	uint32_t generation = r->dev.virtio.generation;
 
-	lose(r);
-	come_back(r);
+	vhost_user_rig_lose(r);
+	vhost_user_rig_come_back(r);
 	assert_int_equal(guest_status(&r->guest), 0);
 	assert_int_equal(r->dev.virtio.generation, generation);
 	vhost_user_rig_run(r, 2);
@@ -132,7 +117,7 @@ static void a_start_without_a_daemon_waits_and_loses_no_kick(void **state)
 {
 	struct vhost_user_rig *r = idle(state);
 
-	lose(r);
+	vhost_user_rig_lose(r);
 	vhost_user_rig_driver_ok(r, 2);
 	vhost_user_rig_settle(r);
 	guest_doorbell(&r->guest, 1);
@@ -141,7 +126,7 @@ static void a_start_without_a_daemon_waits_and_loses_no_kick(void **state)
 	assert_int_equal(r->dev.run, VHOST_USER_IDLE);
 	assert_int_equal(r->dev.patience.at, 0);
 
-	come_back(r);
+	vhost_user_rig_come_back(r);
 	assert_int_equal(r->dev.run, VHOST_USER_RUNNING);
 	/* One kick is injected into every ring as it starts. */
 	assert_int_equal(fd_drain(r->daemon.rings[0].kick), 1);
@@ -152,11 +137,11 @@ static void a_start_that_waits_can_be_reset(void **state)
 {
 	struct vhost_user_rig *r = idle(state);
 
-	lose(r);
+	vhost_user_rig_lose(r);
 	vhost_user_rig_driver_ok(r, 2);
 	vhost_user_rig_settle(r);
 	reset(r);
-	come_back(r);
+	vhost_user_rig_come_back(r);
 	assert_int_equal(r->dev.run, VHOST_USER_IDLE);
 	vhost_user_rig_run(r, 2);
 }
@@ -165,7 +150,7 @@ static void a_reboot_without_a_daemon_is_done(void **state)
 {
 	struct vhost_user_rig *r = running(state);
 
-	lose(r);
+	vhost_user_rig_lose(r);
 	vhost_user_rig_reset(r);
 	vhost_user_rig_settle(r);
 	assert_int_equal(r->resets_done, 1);
@@ -173,7 +158,7 @@ static void a_reboot_without_a_daemon_is_done(void **state)
 	guest_decode(&r->guest, true);
 	vhost_user_rig_driver_ok(r, 2);
 	vhost_user_rig_settle(r);
-	come_back(r);
+	vhost_user_rig_come_back(r);
 	assert_int_equal(r->dev.run, VHOST_USER_RUNNING);
 }
 
@@ -182,12 +167,12 @@ static void daemons_may_go_again_and_again(void **state)
 	struct vhost_user_rig *r = running(state);
 
 	for (unsigned i = 0; i < 5; i++) {
-		lose(r);
+		vhost_user_rig_lose(r);
 		assert_true(vhost_user_rig_needs_reset(r));
-		come_back(r);
+		vhost_user_rig_come_back(r);
 		/* Before the driver has reset it, too. */
-		lose(r);
-		come_back(r);
+		vhost_user_rig_lose(r);
+		vhost_user_rig_come_back(r);
 		reset(r);
 		vhost_user_rig_run(r, 2);
 	}
@@ -204,9 +189,9 @@ static void no_daemon_is_looked_for_while_the_last_may_write_guest_memory(void *
 	assert_int_equal(r->dev.link.state, VHOST_USER_LINK_UP);
 	assert_int_not_equal(guest_status(&r->guest), 0);
 
-	lose(r);
+	vhost_user_rig_lose(r);
 	assert_int_equal(guest_status(&r->guest), 0);
-	come_back(r);
+	vhost_user_rig_come_back(r);
 	vhost_user_rig_run(r, 2);
 }
 
@@ -216,7 +201,7 @@ static void config_that_changed_is_read_anew_and_told(void **state)
 {
 	struct vhost_user_rig *r = running(state);
 
-	lose(r);
+	vhost_user_rig_lose(r);
 	vhost_user_rig_interrupts(r, 0);
 	vhost_user_rig_new_daemon(r);
 	r->daemon.config[0] = 0x55;
@@ -229,11 +214,11 @@ static void what_the_driver_wrote_meanwhile_reaches_the_next_daemon(void **state
 {
 	struct vhost_user_rig *r = idle(state);
 
-	lose(r);
+	vhost_user_rig_lose(r);
 	assert_true(guest_negotiate(&r->guest, guest_offered(&r->guest)));
 	guest_write(&r->guest, VIRTIO_PCI_DEVICE_CONFIG + WCE, 1, 1);
 	vhost_user_rig_settle(r);
-	come_back(r);
+	vhost_user_rig_come_back(r);
 	assert_int_equal(r->daemon.config[WCE], 1);
 	assert_int_equal(guest_read(&r->guest, VIRTIO_PCI_DEVICE_CONFIG + WCE, 1), 1);
 }
@@ -295,7 +280,7 @@ static void a_daemon_that_offers_less_is_turned_away_and_a_better_one_taken(void
 {
 	struct vhost_user_rig *r = running(state);
 
-	lose(r);
+	vhost_user_rig_lose(r);
 	for (size_t i = 0; i < ARRAY_SIZE(less); i++) {
 		uint64_t features = r->daemon.features, protocol = r->daemon.protocol;
 
@@ -313,7 +298,7 @@ static void a_daemon_that_offers_less_is_turned_away_and_a_better_one_taken(void
 		memset(&r->daemon.shmem, 0, sizeof(r->daemon.shmem));
 	}
 	reset(r);
-	come_back(r);
+	vhost_user_rig_come_back(r);
 	vhost_user_rig_run(r, 2);
 }
 
@@ -322,7 +307,7 @@ static void more_features_are_taken_and_not_offered(void **state)
 	struct vhost_user_rig *r = idle(state);
 	uint64_t before = guest_offered(&r->guest);
 
-	lose(r);
+	vhost_user_rig_lose(r);
 	vhost_user_rig_new_daemon(r);
 	r->daemon.features |= BIT64(VIRTIO_BLK_F_DISCARD);
 	r->daemon.queues = 32;
@@ -366,9 +351,9 @@ static void the_next_daemon_starts_with_an_empty_window(void **state)
 	ram[0] = 0x77;
 	assert_int_equal(map_a_page(r), 0);
 	assert_int_equal(*window(r), 0x77);
-	lose(r);
+	vhost_user_rig_lose(r);
 	assert_int_equal(*window(r), 0);
-	come_back(r);
+	vhost_user_rig_come_back(r);
 	/* A guest that was not told of a new life finds nothing new. */
 	assert_int_equal(map_a_page(r), 1);
 	assert_int_equal(*window(r), 0);
@@ -383,7 +368,7 @@ static void a_region_of_another_size_is_turned_away(void **state)
 {
 	struct vhost_user_rig *r = pmem(state);
 
-	lose(r);
+	vhost_user_rig_lose(r);
 	vhost_user_rig_new_daemon(r);
 	r->daemon.shmem.sizes[0] = MIB(8);
 	vhost_user_rig_answer(r);
@@ -397,11 +382,11 @@ static void an_exit_that_waits_for_a_start_ends_when_a_daemon_has_come(void **st
 {
 	struct vhost_user_rig *r = pmem(state);
 
-	lose(r);
+	vhost_user_rig_lose(r);
 	vhost_user_rig_driver_ok(r, 1);
 	vhost_user_rig_settle(r);
 	assert_true(fake_vcpu_waits(&r->fake));
-	come_back(r);
+	vhost_user_rig_come_back(r);
 	assert_false(fake_vcpu_waits(&r->fake));
 	assert_int_equal(r->dev.run, VHOST_USER_RUNNING);
 	assert_int_equal(r->dev.patience.at, 0);
@@ -413,7 +398,7 @@ static void an_exit_waits_no_longer_than_the_deadline_for_a_daemon(void **state)
 	struct loop_timer *t = &r->dev.patience;
 	unsigned wakes;
 
-	lose(r);
+	vhost_user_rig_lose(r);
 	vhost_user_rig_driver_ok(r, 1);
 	vhost_user_rig_settle(r);
 	assert_true(t->at > clock_ns() + MS_TO_NS(9000) && t->at < clock_ns() + MS_TO_NS(10001));
@@ -425,7 +410,7 @@ static void an_exit_waits_no_longer_than_the_deadline_for_a_daemon(void **state)
 	assert_true(vhost_user_rig_needs_reset(r));
 
 	/* One that comes too late does not start what needs a reset. */
-	come_back(r);
+	vhost_user_rig_come_back(r);
 	assert_int_equal(r->dev.run, VHOST_USER_IDLE);
 	reset(r);
 	run_pmem(r);
@@ -444,13 +429,13 @@ static void pauses_double_up_to_5_seconds(void **state)
 		assert_int_equal(vhost_user_rig_pause_over(r), pauses[i]);
 		vhost_user_link_answer(&r->dev.link, NULL, NULL, -ENOENT, "there is none");
 	}
-	come_back(r);
+	vhost_user_rig_come_back(r);
 	/* It was there for a moment only, again and again ... */
 	for (size_t i = 1; i < ARRAY_SIZE(pauses); i++) {
 		scripted_daemon_fini(&r->daemon);
 		vhost_user_rig_settle(r);
 		assert_int_equal(vhost_user_rig_pause_over(r), pauses[i]);
-		come_back(r);
+		vhost_user_rig_come_back(r);
 	}
 	/* ... and now for longer than the pause before it. */
 	r->dev.link.since -= MS_TO_NS(5000);
@@ -482,7 +467,7 @@ static unsigned lines_of(void (*act)(struct vhost_user_rig *r), struct vhost_use
 
 static void be_away_for_long(struct vhost_user_rig *r)
 {
-	lose(r);
+	vhost_user_rig_lose(r);
 	for (unsigned i = 0; i < 20; i++) {
 		vhost_user_link_answer(&r->dev.link, NULL, NULL, i % 2 ? -ENOENT : -ECONNREFUSED,
 				       "there is none");
@@ -494,7 +479,7 @@ static void be_away_for_long(struct vhost_user_rig *r)
 		vhost_user_rig_answer(r);
 		r->daemon.features |= BIT64(VIRTIO_BLK_F_CONFIG_WCE);
 	}
-	come_back(r);
+	vhost_user_rig_come_back(r);
 }
 
 static void loss_reason_and_return_are_a_line_each(void **state)

@@ -31,21 +31,6 @@ static struct vhost_user_rig *running(void **state)
 	return r;
 }
 
-/* The daemon ends, and the device asks for another one. */
-static void lose(struct vhost_user_rig *r)
-{
-	scripted_daemon_fini(&r->daemon);
-	vhost_user_rig_settle(r);
-	vhost_user_rig_pause_over(r);
-}
-
-static void come_back(struct vhost_user_rig *r)
-{
-	vhost_user_rig_new_daemon(r);
-	vhost_user_rig_answer(r);
-	assert_false(r->dev.lost);
-}
-
 /* The driver has made requests available, and @used of them are done: heads 0, 1, ... */
 static void ring_is_at(struct vhost_user_rig *r, unsigned queue, uint16_t avail, uint16_t used)
 {
@@ -79,11 +64,11 @@ static void the_next_daemon_goes_on_where_the_last_one_was(void **state)
 	fd_drain(r->daemon.rings[0].kick);
 	ring_is_at(r, 0, 7, 6);
 	ring_is_at(r, 1, 300, 300);
-	lose(r);
+	vhost_user_rig_lose(r);
 	assert_false(vhost_user_rig_needs_reset(r));
 	assert_int_equal(vhost_user_rig_interrupts(r, 0), 0);
 
-	come_back(r);
+	vhost_user_rig_come_back(r);
 	assert_int_equal(r->dev.run, VHOST_USER_RUNNING);
 	assert_true(r->daemon.acked == acked);
 	assert_int_equal(r->daemon.n_regions, 1);
@@ -131,13 +116,13 @@ static void the_next_daemon_is_told_what_the_driver_chose(void **state)
 		/* Before the end, and after it. */
 		if (wce < 2)
 			config_is_written(r, wce & 1);
-		lose(r);
+		vhost_user_rig_lose(r);
 		if (wce >= 2)
 			config_is_written(r, wce & 1);
 		assert_told(r, wce & 1);
 	}
 	/* Nobody has another. */
-	lose(r);
+	vhost_user_rig_lose(r);
 	vhost_user_rig_new_daemon(r);
 	r->daemon.config[WCE] = 1;
 	vhost_user_rig_answer(r);
@@ -149,11 +134,11 @@ static void kicks_of_the_time_between_are_not_lost(void **state)
 	struct vhost_user_rig *r = running(state);
 
 	fd_drain(r->daemon.rings[1].kick);
-	lose(r);
+	vhost_user_rig_lose(r);
 	guest_doorbell(&r->guest, 1);
 	guest_doorbell(&r->guest, 1);
 	vhost_user_rig_settle(r);
-	come_back(r);
+	vhost_user_rig_come_back(r);
 	assert_int_equal(fd_drain(r->daemon.rings[1].kick), 3);
 }
 
@@ -162,15 +147,15 @@ static void daemons_may_go_again_and_again_even_while_they_start(void **state)
 	struct vhost_user_rig *r = running(state);
 
 	for (unsigned i = 0; i < 6; i++) {
-		lose(r);
+		vhost_user_rig_lose(r);
 		vhost_user_rig_new_daemon(r);
 		r->daemon.fault = i % 2 ? FAULT_CLOSE : FAULT_NONE;
 		r->daemon.fault_on = i % 4 == 1 ? VU_SET_VRING_ENABLE : VU_SET_MEM_TABLE;
 		vhost_user_rig_answer(r);
 		assert_false(vhost_user_rig_needs_reset(r));
 	}
-	lose(r);
-	come_back(r);
+	vhost_user_rig_lose(r);
+	vhost_user_rig_come_back(r);
 	assert_int_equal(r->dev.run, VHOST_USER_RUNNING);
 }
 
@@ -186,7 +171,7 @@ static void a_start_as_the_daemon_goes_waits_too(void **state)
 	assert_false(vhost_user_rig_needs_reset(r));
 	assert_int_equal(r->dev.run, VHOST_USER_IDLE);
 	vhost_user_rig_pause_over(r);
-	come_back(r);
+	vhost_user_rig_come_back(r);
 	assert_int_equal(r->dev.run, VHOST_USER_RUNNING);
 }
 
@@ -194,13 +179,13 @@ static void one_that_does_not_fit_is_turned_away_and_the_device_still_waits(void
 {
 	struct vhost_user_rig *r = running(state);
 
-	lose(r);
+	vhost_user_rig_lose(r);
 	vhost_user_rig_new_daemon(r);
 	r->daemon.queues = 1;
 	vhost_user_rig_answer(r);
 	assert_true(r->dev.lost && strstr(r->dev.link.told.msg, "serves 1 queues"));
 	assert_false(vhost_user_rig_needs_reset(r));
-	come_back(r);
+	vhost_user_rig_come_back(r);
 	assert_int_equal(r->dev.run, VHOST_USER_RUNNING);
 }
 
@@ -217,9 +202,9 @@ static void a_hung_daemon_is_waited_for_until_it_is_dead(void **state)
 	assert_int_equal(r->dev.run, VHOST_USER_LOST);
 	assert_false(r->dev.daemon_dead || vhost_user_rig_needs_reset(r));
 	assert_int_equal(r->dev.link.state, VHOST_USER_LINK_UP);
-	lose(r);
+	vhost_user_rig_lose(r);
 	r->daemon.silent = false;
-	come_back(r);
+	vhost_user_rig_come_back(r);
 	assert_int_equal(r->dev.run, VHOST_USER_RUNNING);
 }
 
@@ -230,11 +215,11 @@ static void a_driver_may_reset_it_while_it_waits(void **state)
 	struct vhost_user_rig *r = running(state);
 
 	ring_is_at(r, 0, 9, 8);
-	lose(r);
+	vhost_user_rig_lose(r);
 	guest_set_status(&r->guest, 0);
 	vhost_user_rig_settle(r);
 	assert_int_equal(guest_status(&r->guest), 0);
-	come_back(r);
+	vhost_user_rig_come_back(r);
 	assert_int_equal(r->dev.run, VHOST_USER_IDLE);
 	vhost_user_rig_run(r, 2);
 	assert_int_equal(r->daemon.rings[0].base, 0);
@@ -260,11 +245,11 @@ static void a_machine_may_be_reset_while_it_waits(void **state)
 {
 	struct vhost_user_rig *r = running(state);
 
-	lose(r);
+	vhost_user_rig_lose(r);
 	vhost_user_rig_reset(r);
 	vhost_user_rig_settle(r);
 	assert_int_equal(r->resets_done, 1);
-	come_back(r);
+	vhost_user_rig_come_back(r);
 	assert_int_equal(r->dev.run, VHOST_USER_IDLE);
 }
 
@@ -276,9 +261,9 @@ static void requests_out_of_turn_without_a_buffer_need_a_reset(void **state)
 
 	ring_is_at(r, 1, 3, 2);
 	overtaken(r, 1);
-	lose(r);
+	vhost_user_rig_lose(r);
 	assert_false(vhost_user_rig_needs_reset(r));
-	come_back(r);
+	vhost_user_rig_come_back(r);
 	assert_true(vhost_user_rig_needs_reset(r));
 	assert_int_equal(scripted_daemon_count(&r->daemon, VU_SET_VRING_KICK), 0);
 	guest_set_status(&r->guest, 0);
@@ -293,8 +278,8 @@ static void packed_rings_need_a_reset(void **state)
 
 	r->daemon.features |= BIT64(VIRTIO_F_RING_PACKED);
 	running(state);
-	lose(r);
-	come_back(r);
+	vhost_user_rig_lose(r);
+	vhost_user_rig_come_back(r);
 	assert_true(vhost_user_rig_needs_reset(r));
 }
 
@@ -334,8 +319,8 @@ static void with_a_buffer_it_goes_on_however_requests_were_done(void **state)
 	ring_is_at(r, 0, 3, 2);
 	overtaken(r, 0);
 	for (unsigned i = 0; i < 3; i++) {
-		lose(r);
-		come_back(r);
+		vhost_user_rig_lose(r);
+		vhost_user_rig_come_back(r);
 		assert_int_equal(r->dev.run, VHOST_USER_RUNNING);
 		assert_int_equal(scripted_daemon_count(&r->daemon, VU_GET_INFLIGHT_FD), 0);
 		assert_true(r->daemon.inflight_inode == inode);
@@ -354,7 +339,7 @@ static void a_daemon_without_the_feature_does_not_follow_one_with_a_buffer(void 
 
 	give_a_buffer(r, fd);
 	running(state);
-	lose(r);
+	vhost_user_rig_lose(r);
 	vhost_user_rig_new_daemon(r);
 	r->daemon.protocol &= ~BIT64(VU_PF_INFLIGHT_SHMFD);
 	vhost_user_rig_answer(r);
@@ -362,7 +347,7 @@ static void a_daemon_without_the_feature_does_not_follow_one_with_a_buffer(void 
 	/* A device that is reset has nothing to be followed. */
 	guest_set_status(&r->guest, 0);
 	vhost_user_rig_settle(r);
-	come_back(r);
+	vhost_user_rig_come_back(r);
 	vhost_user_rig_run(r, 2);
 }
 

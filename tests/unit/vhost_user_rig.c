@@ -191,6 +191,20 @@ void vhost_user_rig_answer(struct vhost_user_rig *r)
 	vhost_user_rig_settle(r);
 }
 
+void vhost_user_rig_lose(struct vhost_user_rig *r)
+{
+	scripted_daemon_fini(&r->daemon);
+	vhost_user_rig_settle(r);
+	vhost_user_rig_pause_over(r);
+}
+
+void vhost_user_rig_come_back(struct vhost_user_rig *r)
+{
+	vhost_user_rig_new_daemon(r);
+	vhost_user_rig_answer(r);
+	assert_false(r->dev.lost);
+}
+
 static void reset_done(void *arg)
 {
 	((struct vhost_user_rig *)arg)->resets_done++;

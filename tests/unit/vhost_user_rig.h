@@ -62,6 +62,10 @@ unsigned vhost_user_rig_pause_over(struct vhost_user_rig *r);
 void vhost_user_rig_new_daemon(struct vhost_user_rig *r);
 /* ... it answers what the device asks for, after its pause; the loop has run. */
 void vhost_user_rig_answer(struct vhost_user_rig *r);
+/* The daemon ends, and the device asks for another one. */
+void vhost_user_rig_lose(struct vhost_user_rig *r);
+/* A new good daemon is the device's. */
+void vhost_user_rig_come_back(struct vhost_user_rig *r);
 /* The machine resets; counts in resets_done. The loop has not run since. */
 void vhost_user_rig_reset(struct vhost_user_rig *r);
 
