@@ -176,6 +176,19 @@ static void on_room(void *arg)
 
 static const struct blk_uring_ops count_ops = { .done = on_done, .room = on_room };
 
+/* Without a disk around it; skips where there is no io_uring. */
+static struct blk_uring *open_ring(struct disk *d, struct count *c)
+{
+	struct blk_uring *u;
+	struct err e;
+
+	if (!d->uring)
+		skip();
+	assert_int_equal(loop_init(&d->loop, NULL, &e), 0);
+	assert_int_equal(blk_uring_open(&u, &d->loop, d->file, &count_ops, c, &e), 0);
+	return u;
+}
+
 /* Where a transfer stops short it goes on, and at the end of the file it fails. */
 static void a_transfer_goes_on_where_it_stopped_short(void **state)
 {
@@ -185,13 +198,9 @@ static void a_transfer_goes_on_where_it_stopped_short(void **state)
 	uint8_t bytes[3][256];
 	struct blk_uring *u;
 	struct blk_io *io;
-	struct err e;
 
-	if (!d->uring)
-		skip();
-	assert_int_equal(loop_init(&d->loop, NULL, &e), 0);
 	assert_int_equal(ftruncate(d->file, 700), 0);
-	assert_int_equal(blk_uring_open(&u, &d->loop, d->file, &count_ops, &c, &e), 0);
+	u = open_ring(d, &c);
 	io = blk_uring_take(u);
 	io->queue = &q;
 	for (io->n = 0; io->n < 3; io->n++)
@@ -217,12 +226,8 @@ static void a_write_in_flight_can_be_made_durable(void **state)
 	uint8_t bytes[512] = { 1 };
 	struct blk_uring *u;
 	struct blk_io *io;
-	struct err e;
 
-	if (!d->uring)
-		skip();
-	assert_int_equal(loop_init(&d->loop, NULL, &e), 0);
-	assert_int_equal(blk_uring_open(&u, &d->loop, d->file, &count_ops, &c, &e), 0);
+	u = open_ring(d, &c);
 	io = blk_uring_take(u);
 	io->queue = &q;
 	io->iov[0] = (struct iovec){ bytes, sizeof(bytes) };

@@ -385,7 +385,7 @@ static void a_read_ends_with_the_daemon(void **state)
 	assert_false(fake_vcpu_waits(&r->fake));
 }
 
-static void a_read_that_a_daemon_never_answers_ends_at_the_deadline(void **state)
+static struct vhost_user_rig *a_read_that_waits(void **state)
 {
 	struct vhost_user_rig *r = *state;
 
@@ -394,6 +394,13 @@ static void a_read_that_a_daemon_never_answers_ends_at_the_deadline(void **state
 	r->daemon.fault_on = VU_GET_CONFIG;
 	config(r, VIRTIO_PCI_DEVICE_CONFIG + 8, 1);
 	assert_true(fake_vcpu_waits(&r->fake));
+	return r;
+}
+
+static void a_read_that_a_daemon_never_answers_ends_at_the_deadline(void **state)
+{
+	struct vhost_user_rig *r = a_read_that_waits(state);
+
 	vhost_user_rig_deadline(r);
 	vhost_user_rig_settle(r);
 
@@ -402,13 +409,8 @@ static void a_read_that_a_daemon_never_answers_ends_at_the_deadline(void **state
 
 static void a_reset_of_the_machine_ends_a_read_that_waits(void **state)
 {
-	struct vhost_user_rig *r = *state;
+	struct vhost_user_rig *r = a_read_that_waits(state);
 
-	vhost_user_rig_plug(r, "input,socket=/run/in");
-	r->daemon.fault = FAULT_SILENT;
-	r->daemon.fault_on = VU_GET_CONFIG;
-	config(r, VIRTIO_PCI_DEVICE_CONFIG + 8, 1);
-	assert_true(fake_vcpu_waits(&r->fake));
 	vhost_user_rig_reset(r);
 
 	assert_false(fake_vcpu_waits(&r->fake));
