@@ -6,9 +6,9 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/time.h>
-#include <sys/un.h>
 
 #include "base/fd.h"
+#include "base/unix_addr.h"
 
 enum { CONNECT_SECONDS = 10 };
 
@@ -47,15 +47,13 @@ static const char *connect_hint(const char *path, int type, int error)
 
 int unix_connect(const char *path, int type, struct err *e)
 {
-	struct sockaddr_un addr = { .sun_family = AF_UNIX };
 	struct timeval limit = { .tv_sec = CONNECT_SECONDS };
-	size_t len = strlen(path);
+	struct sockaddr_un addr;
 	autoclose int fd = -1;
+	int r = unix_addr(&addr, path, e);
 
-	if (!len || len >= sizeof(addr.sun_path))
-		return err_set(e, -ENAMETOOLONG, "socket \"%s\": a socket's path has 1 to %zu characters;"
-			       " use a shorter or a relative one", path, sizeof(addr.sun_path) - 1);
-	memcpy(addr.sun_path, path, len);
+	if (r)
+		return r;
 	fd = socket(AF_UNIX, type | SOCK_CLOEXEC, 0);
 	if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit)))
 		return err_sys(e, "socket %s", path);

@@ -6,25 +6,23 @@
 #include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/range.h"
+#include "base/unix_addr.h"
 
 enum { RETRY_MS = 5 };
 
 /* A non-blocking socket connected to who listens at @path, or -errno with @e. */
 static int connect_once(const char *path, struct err *e)
 {
-	struct sockaddr_un addr = { .sun_family = AF_UNIX };
-	size_t len = strlen(path);
+	struct sockaddr_un addr;
 	autoclose int fd = -1;
+	int r = unix_addr(&addr, path, e);
 
-	if (!len || len >= sizeof(addr.sun_path))
-		return err_set(e, -ENAMETOOLONG, "socket \"%s\": a socket's path has 1 to %zu characters;"
-			       " use a shorter or a relative one", path, sizeof(addr.sun_path) - 1);
-	memcpy(addr.sun_path, path, len);
+	if (r)
+		return r;
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0 || connect(fd, (const struct sockaddr *)&addr, sizeof(addr)))
 		return err_sys(e, "socket %s", path);
