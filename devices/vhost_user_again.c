@@ -2,7 +2,6 @@
 #include "devices/vhost_user_again.h"
 
 #include <errno.h>
-#include <string.h>
 
 #include <linux/virtio_config.h>
 
@@ -46,7 +45,6 @@ static int check_fits(const struct vhost_user_device *dev, struct err *e)
 
 void vhost_user_again_ready(struct vhost_user_device *dev)
 {
-	uint8_t before[VIRTIO_CONFIG_MAX];
 	const char *more = "";
 	struct err e;
 
@@ -61,9 +59,7 @@ void vhost_user_again_ready(struct vhost_user_device *dev)
 		more = "; it works when the guest has reset it";
 	vhost_user_link_up(&dev->link, more);
 	vhost_user_config_flush(dev);
-	memcpy(before, dev->virtio.config, sizeof(before));
-	vhost_user_config_load_next(dev);
-	if (memcmp(before, dev->virtio.config, sizeof(before)))
+	if (vhost_user_config_load_next(dev))
 		virtio_config_changed(&dev->virtio);
 	loop_post(dev->machine->loop, &dev->work);
 }

@@ -36,7 +36,7 @@ static bool is_ahead(const struct vhost_user_device *dev)
 	       (dev->run == VHOST_USER_IDLE || dev->run == VHOST_USER_LOST);
 }
 
-void vhost_user_config_load_next(struct vhost_user_device *dev)
+bool vhost_user_config_load_next(struct vhost_user_device *dev)
 {
 	const struct virtio_config_window *w = &dev->virtio.config_window;
 	uint8_t before[VIRTIO_CONFIG_MAX], *config = dev->virtio.config;
@@ -45,6 +45,7 @@ void vhost_user_config_load_next(struct vhost_user_device *dev)
 	vhost_user_config_load(dev);
 	if (dev->type->config_kept && is_ahead(dev))
 		memcpy(config + w->off, before + w->off, w->len);
+	return memcmp(before, config, sizeof(before)) != 0;
 }
 
 void vhost_user_config_restore(struct vhost_user_device *dev)

@@ -9,6 +9,7 @@
 #ifndef DEVICES_VHOST_USER_CONFIG_H
 #define DEVICES_VHOST_USER_CONFIG_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct vhost_user_device;
@@ -17,8 +18,8 @@ struct vhost_user_device;
  * reset), but for the number of queues; of VU_CONFIG_REGION there is nothing of the daemon's. */
 void vhost_user_config_load(struct vhost_user_device *dev);
 /* Loop. The same with a daemon that is not the first, but what the driver chose stays while its
- * life goes on, of a type that keeps it (config_kept). */
-void vhost_user_config_load_next(struct vhost_user_device *dev);
+ * life goes on, of a type that keeps it (config_kept). Whether the guest's copy changed. */
+bool vhost_user_config_load_next(struct vhost_user_device *dev);
 /* Loop, the front end STARTING. Hands on what the driver chose, where the daemon has another. */
 void vhost_user_config_restore(struct vhost_user_device *dev);
 /* Any thread. The guest is about to read @size bytes of it at @off: VU_CONFIG_REGION is made now,

@@ -133,6 +133,15 @@ static void machine_reset_step(struct vhost_user_device *dev)
 	done(dev->reset_arg);
 }
 
+/* The driver has set the device going, and knows of no reason to reset it. */
+static void live_step(struct vhost_user_device *dev)
+{
+	if (dev->run == VHOST_USER_IDLE)
+		start_step(dev);
+	else if (dev->run == VHOST_USER_LOST && !dev->lost)
+		vhost_user_again_resume(dev);
+}
+
 static void work_run(void *arg)
 {
 	struct vhost_user_device *dev = arg;
@@ -141,12 +150,8 @@ static void work_run(void *arg)
 	vhost_user_config_work(dev);
 	if (d->resetting)
 		stop_step(dev);
-	else if (d->live && dev->run == VHOST_USER_IDLE &&
-		 !(d->status & VIRTIO_CONFIG_S_NEEDS_RESET))
-		start_step(dev);
-	else if (d->live && dev->run == VHOST_USER_LOST && !dev->lost &&
-		 !(d->status & VIRTIO_CONFIG_S_NEEDS_RESET))
-		vhost_user_again_resume(dev);
+	else if (d->live && !(d->status & VIRTIO_CONFIG_S_NEEDS_RESET))
+		live_step(dev);
 	if (dev->reset_done && !d->resetting)
 		machine_reset_step(dev);
 }
