@@ -277,7 +277,8 @@ const struct vu_device_type vu_device_types[] = {
 		.virtio_id = VIRTIO_ID_VSOCK,
 		.pci_class = CLASS_COMMUNICATION_OTHER,
 		.queues_fixed = 3,
-		/* That of events: only a migration would have one to tell. */
+		/* That of events, which would tell that connections ended with a migration or with
+		 * their daemon: no ring is walked here. */
 		.queues_kept = 1,
 		.queue_size = 128,
 		.mq_feature = -1,
