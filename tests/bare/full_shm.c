@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A guest that takes RAM when it is told to and not before: Linux takes a page now and then whatever
- * runs in it. tests/linux/test_memory.py gives the orders, each a byte on the serial port, and fills
- * the host's shared memory meanwhile.
+ * A guest that takes RAM when it is told to and not before: Linux takes a page now and then
+ * whatever runs in it. tests/linux/test_memory.py gives the orders, each a byte on the serial port,
+ * and fills the host's shared memory meanwhile.
  */
 #include "tests/bare/lib/memory.h"
 #include "tests/bare/lib/test.h"
