@@ -60,6 +60,16 @@ static int check_required(const struct vu_frontend *f, struct err *e)
 		       "cannot work without (%s); use another daemon or device type", names);
 }
 
+/*
+ * To release 0.16 of the Rust crate vhost GPA_ADDRESSES' bit is SHMEM's, which is of no use without
+ * BACKEND_SEND_FD: acked, such a daemon would map what it was not asked to. With user addresses
+ * every daemon works.
+ */
+static bool may_mean_shmem(uint64_t offered)
+{
+	return offered & BIT64(VU_PF_BACKEND_SEND_FD) && !(offered & BIT64(VU_PF_SHMEM));
+}
+
 static int got_protocol_features(struct vu_frontend *f, const struct vu_pending *p,
 				 const struct vu_msg *m, struct err *e)
 {
@@ -69,6 +79,8 @@ static int got_protocol_features(struct vu_frontend *f, const struct vu_pending 
 		withheld |= BIT64(VU_PF_INFLIGHT_SHMFD);
 	(void)p;
 	f->protocol_offered = m->payload.u64;
+	if (may_mean_shmem(f->protocol_offered))
+		withheld |= BIT64(VU_PF_GPA_ADDRESSES);
 	f->protocol = vu_features_ack(vu_quirk_read(f->params.quirk, f->protocol_offered) &
 				      ~withheld);
 	return check_required(f, e);

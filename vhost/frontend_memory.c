@@ -4,8 +4,9 @@
  *
  * User addresses are opaque: a daemon only compares ring addresses with them. So they are not this
  * process's addresses, which would tell a daemon where to aim, but guest addresses plus a constant
- * that keeps 0, "no ring" to some, out of use. f->told is what this connection's daemon was told;
- * only the difference is sent, so a stop and a start repeat nothing.
+ * that keeps 0, "no ring" to some, out of use. With GPA_ADDRESSES they are the guest addresses.
+ * f->told is what this connection's daemon was told; only the difference is sent, so a stop and a
+ * start repeat nothing.
  *
  * Beside RAM a daemon gets what is in params.shared, if it has CONFIGURE_MEM_SLOTS and as far as
  * its slots go. That table changes at any time, so the difference is sent by the start, and by a
@@ -31,12 +32,17 @@ enum { FREE, ASKED, KNOWN, LEAVING, REFUSED };	/* of struct vu_told */
 
 static_assert((int)MEM_REGIONS_MAX <= (int)VU_MEM_TABLE_MAX, "RAM fits one SET_MEM_TABLE");
 
+static uint64_t user_addr(const struct vu_frontend *f, uint64_t gpa)
+{
+	return vu_has(f, VU_PF_GPA_ADDRESSES) ? gpa : gpa + USER_BIAS;
+}
+
 static struct vu_mem_region wanted(const struct vu_frontend *f, unsigned i)
 {
 	const struct mem_region *r = &f->mem->regions[i];
 
 	return (struct vu_mem_region){ .gpa = r->gpa, .size = r->size,
-				       .user_addr = r->gpa + USER_BIAS,
+				       .user_addr = user_addr(f, r->gpa),
 				       .mmap_offset = r->fd_offset };
 }
 
@@ -101,7 +107,7 @@ int vu_memory_user_addr(const struct vu_frontend *f, uint64_t gpa, uint64_t len,
 		const struct mem_region *r = &f->mem->regions[i];
 
 		if (gpa >= r->gpa && range_ok(gpa - r->gpa, len, r->size)) {
-			*ret = gpa + USER_BIAS;
+			*ret = user_addr(f, gpa);
 			return 0;
 		}
 	}
@@ -249,7 +255,7 @@ int vu_memory_fill_add(struct vu_frontend *f, unsigned ring, struct vu_msg *m, s
 		return 0;
 	*t = (struct vu_told){ .shared = r, .state = ASKED,
 			       .at = { .gpa = r->gpa, .size = r->size, .mmap_offset = r->fd_offset,
-				       .user_addr = r->gpa + USER_BIAS } };
+				       .user_addr = user_addr(f, r->gpa) } };
 	mem_shared_hold(r);
 	fill_region(f, m, t, r->fd);
 	return 1;

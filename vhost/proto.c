@@ -194,13 +194,7 @@ const struct vu_feature vu_features[VU_PF_END] = {
 		.why_not = "it serves migration and snapshots; minivmm has none" },
 	[VU_PF_GET_VRING_BASE_INFLIGHT] = { "GET_VRING_BASE_INFLIGHT", .needs = F(INFLIGHT_SHMFD),
 		.why_not = "it migrates requests in flight; minivmm always lets them finish" },
-	/*
-	 * Nothing is gained by it here: user addresses are opaque numbers in any case and show a
-	 * daemon nothing of this process. And something can be lost: the bit meant SHMEM in
-	 * release 0.16 of the rust crate "vhost", whose daemons would look addresses up wrongly.
-	 */
-	[VU_PF_GPA_ADDRESSES] = { "GPA_ADDRESSES", .backend = true,
-		.why_not = "user addresses are opaque anyway; some daemons mean SHMEM by it" },
+	[VU_PF_GPA_ADDRESSES] = { "GPA_ADDRESSES", .frontend = true, .backend = true },
 	/* Of devices that have regions: the front end acks it when its owner can map. */
 	[VU_PF_SHMEM] = { "SHMEM", .frontend = true, .backend = true,
 		.needs = F(BACKEND_REQ) | F(BACKEND_SEND_FD) },

@@ -7,7 +7,7 @@
 #include "base/range.h"
 
 const struct vu_quirk vu_quirks[] = {
-	/* Acked as what the specification has there it would break such a daemon: see proto.c. */
+	/* Never acked as what the specification has there: see frontend_connect.c. */
 	{ "shmem-bit-21", VU_PF_GPA_ADDRESSES, VU_PF_SHMEM,
 	  "daemons on release 0.16 of the Rust crate vhost" },
 	{ .name = NULL },

@@ -122,6 +122,36 @@ static void ring_addresses_are_in_the_table_and_tell_nothing_of_this_process(voi
 	assert_int_equal(f->daemon.regions[0].user_addr, BIT64(44));
 }
 
+/* Guest addresses for user addresses; not from a daemon that may mean SHMEM by that bit. */
+static void a_daemon_that_wants_guest_addresses_gets_them(void **state)
+{
+	const uint64_t gpa = BIT64(VU_PF_GPA_ADDRESSES), fds = BIT64(VU_PF_BACKEND_SEND_FD);
+	const struct {
+		uint64_t offer;
+		bool given;
+	} cases[] = {
+		{ (GOOD & ~fds) | gpa, true }, { BIT64(VU_PF_CONFIG) | gpa, true },
+		{ GOOD | BIT64(VU_PF_SHMEM) | gpa, true }, { GOOD | gpa, false },
+		{ GOOD, false },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		const struct vu_mem_region *high;
+		struct owner *f;
+
+		owner_teardown(state);
+		owner_setup(state);
+		f = owner_running(state, cases[i].offer);
+		high = &f->daemon.regions[1];
+		assert_true(!(f->daemon.protocol_acked & gpa) == !cases[i].given);
+		assert_true((high->gpa == high->user_addr) == cases[i].given);
+		assert_true((f->daemon.regions[0].user_addr == 0) == cases[i].given);
+		for (unsigned ring = 0; ring < OWNER_RINGS; ring++)
+			assert_int_equal(f->daemon.rings[ring].addr.used - high->user_addr,
+					 f->frontend.rings[ring].used - GIB(4));
+	}
+}
+
 static void the_daemon_gets_the_rings_own_eventfds(void **state)
 {
 	struct owner *f = owner_running(state, GOOD);
@@ -517,6 +547,7 @@ int main(void)
 		TEST(the_memory_table_shares_the_objects_at_their_offsets),
 		TEST(slots_and_table_tell_a_daemon_the_same),
 		TEST(ring_addresses_are_in_the_table_and_tell_nothing_of_this_process),
+		TEST(a_daemon_that_wants_guest_addresses_gets_them),
 		TEST(the_daemon_gets_the_rings_own_eventfds),
 		TEST(a_kick_is_injected_into_every_started_ring),
 		TEST(the_injected_kick_comes_after_enable_is_answered),

@@ -112,7 +112,7 @@ static void a_daemon_with_the_quirk_has_its_regions_on_bit_21(void **state)
 	} cases[] = {
 		{ WITHOUT | BIT64(21), true, BIT64(21) }, { WITHOUT | BIT64(21), false, 0 },
 		/* The daemon has been mended. */
-		{ WITHOUT | BIT64(21) | BIT64(22), true, BIT64(22) },
+		{ WITHOUT | BIT64(21) | BIT64(22), true, BIT64(21) | BIT64(22) },
 		{ WITHOUT | BIT64(22), true, BIT64(22) },
 		{ WITHOUT, true, 0 },
 		/* What SHMEM needs it needs there, too. */
