@@ -17,6 +17,7 @@ from session import TRANSPORTS, Session
 
 KERNEL = "tiny-acpi"
 NEEDS = guest.needs_of(KERNEL)
+NEXT = "debian-6.12"    # can load a next kernel
 TAGS = ["boot", "reconnect"]
 BACK = "is connected again after"
 
@@ -196,4 +197,28 @@ def a_reboot_leads_to_the_next_daemon(t, transport, daemon, later=False):
     assert ended.console.count(UP) == 2 and FAILED not in ended.console
     assert ended.console.count("minivmm-init: verify: ") == 2
     assert ended.console.count(BACK) == 1
+    t.boots += 1
+
+
+@test(tags=[*TAGS, "kexec"], needs=guest.needs_of(NEXT), timeout=300, cases=TRANSPORTS)
+def a_kexec_keeps_the_daemon(t, transport):
+    """Nobody resets the machine, and no driver lets go of its device: the next kernel resets what it finds running."""
+    disk = guest.make_disk(t)
+    resource, image, initrd, _ = guest.KERNELS[NEXT]
+    for source, path in ((t.program("tests/vmshm/vmshm-kexec"), "/kexec"), (t.resource(resource) / image, "/kernel"),
+                         (t.resource(resource) / initrd, "/initrd")):
+        guest.put(disk, source, path)
+    vm = guest.Guest(t, kernel=NEXT, disk=disk, transport=transport,
+                     verbs="verify write=4M sync read-line exec=/kexec")
+    vm.start(stdin=subprocess.PIPE)
+    at = vm.process.expect(LINE, guest.SECONDS)
+    vm.process.send(b"on\n")
+    vm.process.expect(LINE, guest.SECONDS, at)
+    vm.process.signal(signal.SIGTERM)
+    ended = vm.wait()
+    assert ended.code == 143
+    assert ended.console.count(UP) == 2 and FAILED not in ended.console
+    assert ended.console.count("minivmm-init: verify: ") == 2
+    assert "lost" not in ended.console and BACK not in ended.console, "the daemon was not kept"
+    guest.check_disk(t, disk, "4M")
     t.boots += 1
