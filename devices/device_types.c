@@ -250,6 +250,9 @@ const struct vu_device_type vu_device_types[] = {
 		.virtio_id = VIRTIO_ID_SOUND,
 		.pci_class = CLASS_MULTIMEDIA_AUDIO,
 		.queues_fixed = 4,
+		/* That of events: vhost-device-sound 0.3.0, once kicked there, looks for an end of
+		 * the buffers that it never takes, and serves no queue any more. */
+		.queues_waiting = BIT64(1),
 		.queue_size = 64,
 		.mq_feature = -1,
 		.config = VU_CONFIG_DAEMON,

@@ -43,6 +43,9 @@ struct vu_device_type {
 	 * far as the daemon goes; VU_QUEUES_OF_DAEMON: what it has; 0: there are none. */
 	int8_t queues_default;
 	uint8_t queues_kept;			/* so many of the last ones no daemon is given */
+	/* Mask: queues whose buffers wait for what a device has to tell. No kick is injected into
+	 * them, as there is nothing that a daemon could do at once. */
+	uint64_t queues_waiting;
 	uint16_t queue_size;			/* default of queue-size= */
 	/* The virtio feature that tells a driver of more than one counted queue, which then also
 	 * need protocol feature MQ; -1: a driver knows without. */

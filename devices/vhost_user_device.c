@@ -51,7 +51,8 @@ void vhost_user_device_latch(struct vhost_user_device *dev)
 
 		f->rings[i] = (struct vu_ring){ .enabled = q->enabled, .size = q->size,
 						.desc = q->desc, .avail = q->avail, .used = q->used,
-						.kick = q->kick, .call = q->call };
+						.kick = q->kick, .call = q->call,
+						.waiting = dev->type->queues_waiting & BIT64(i) };
 	}
 }
 

@@ -99,6 +99,7 @@ struct vu_ring {
 					 * split ring's avail index, else opaque */
 	uint64_t desc, avail, used;
 	int kick, call;			/* eventfds, borrowed until stopped or gone; -1: none */
+	bool waiting;			/* no kick is injected into it as it starts */
 };
 
 /* A memory region that the daemon was told of. */

@@ -232,14 +232,14 @@ static const struct vu_step stop_steps[] = {
 };
 
 /*
- * A kick is injected into every ring ("Ring states": for back ends that start a ring at its first
- * kick). It comes last because a daemon may have taken the guest's own kick while the ring was not
- * enabled, and forgotten it.
+ * A kick is injected into every ring whose buffers are requests ("Ring states": for back ends that
+ * start a ring at its first kick). It comes last because a daemon may have taken the guest's own
+ * kick while the ring was not enabled, and forgotten it.
  */
 static void ring_started(struct vu_frontend *f)
 {
 	for (unsigned i = 0; i < f->n_rings; i++)
-		if (f->started & BIT64(i) && f->rings[i].kick >= 0)
+		if (f->started & BIT64(i) && f->rings[i].kick >= 0 && !f->rings[i].waiting)
 			fd_signal(f->rings[i].kick);
 	f->state = VU_RUNNING;
 	vu_frontend_notify(f, VU_NOTICE_STARTED);

@@ -76,6 +76,20 @@ static void of_a_vsock_no_daemon_gets_the_queue_of_events(void **state)
 	assert_int_equal(scripted_daemon_count(&r->daemon, VU_GET_VRING_BASE), 2);
 }
 
+static void a_sound_cards_queue_of_events_gets_no_kick_but_the_drivers(void **state)
+{
+	struct vhost_user_rig *r = *state;
+
+	r->daemon.queues = 4;
+	vhost_user_rig_plug(r, "snd,socket=/run/snd");
+	vhost_user_rig_run(r, 4);
+
+	for (unsigned i = 0; i < 4; i++)
+		assert_int_equal(fd_drain(r->daemon.rings[i].kick), i != 1);
+	guest_doorbell(&r->guest, 1);
+	assert_int_equal(fd_drain(r->daemon.rings[1].kick), 1);
+}
+
 static void a_vsock_needs_a_daemon_of_two_queues(void **state)
 {
 	struct vhost_user_rig *r = *state;
@@ -446,6 +460,7 @@ int main(void)
 		TYPE_TEST(a_file_system_has_its_tag_and_queues_from_here),
 		TYPE_TEST(a_tag_may_fill_its_field),
 		TYPE_TEST(of_a_vsock_no_daemon_gets_the_queue_of_events),
+		TYPE_TEST(a_sound_cards_queue_of_events_gets_no_kick_but_the_drivers),
 		TYPE_TEST(a_vsock_needs_a_daemon_of_two_queues),
 		TYPE_TEST(a_console_has_as_many_queues_as_its_daemon),
 		TYPE_TEST(a_console_whose_daemon_does_not_say_has_four),
