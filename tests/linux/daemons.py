@@ -8,9 +8,9 @@ import subprocess
 from harness import Skip, wait_for_socket
 
 
-def start(t, crate, *arguments, socket):
-    """A crate's program, until it listens on socket: some add a 0 to what they are told."""
-    process = t.start(crate, [t.resource(f"crate:{crate}"), *arguments])
+def start(t, crate, *arguments, socket, env=None):
+    """A crate's program, until it listens on socket: some add a 0 to what they are told. env: more of its environment."""
+    process = t.start(crate, [t.resource(f"crate:{crate}"), *arguments], env={**os.environ, **(env or {})})
     wait_for_socket(socket, process)
     return process
 

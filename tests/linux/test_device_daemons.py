@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Devices whose drivers are in the kernel tiny-devices alone, by other people's daemons, on both transports."""
+import hashlib
 import pathlib
 
 import daemons
@@ -10,6 +11,8 @@ from session import TRANSPORTS, Session
 
 KERNEL = "tiny-devices"
 TAGS = ["boot", "daemons"]
+MIB = 1 << 20
+FIVE = "/data/deep/er/five-mib"     # of the guest's root
 
 
 def needs(crate):
@@ -65,3 +68,20 @@ def input_device(t, transport):
         got = shell.reads(f"dd bs={uinput.EVENT.size} count={len(keys)} <&5 2>/dev/null")
         assert uinput.events(got) == keys
         shell.ends()
+
+
+@test(tags=[*TAGS, "scsi"], needs=needs("vhost-device-scsi"), timeout=150, cases=TRANSPORTS)
+def scsi(t, transport):
+    """Two disks: a file system is read from the one, the other is written."""
+    disk, other, path = guest.make_disk(t, "lun0"), t.dir / "lun1", t.dir / "scsi.sock"
+    other.write_bytes(bytes(8 * MIB))
+    daemons.start(t, "vhost-device-scsi", "-s", path, disk, other, socket=path)
+    shell = session(t, "scsi", path, transport)
+    shell.does("mount -t ext4 -o ro,noload /dev/sda /mnt && cd /mnt/data && sha256sum -c manifest >/dev/null && cd / && umount /mnt")
+    shell.does(f"dd if={FIVE} of=/dev/sdb bs=64k seek=16 conv=fsync 2>/dev/null")
+    five = guest.file_of(disk, FIVE)
+    want = bytes(MIB) + five + bytes(7 * MIB - len(five))
+    assert other.read_bytes() == want, "the disk has not what was written"
+    shell.does("echo 3 >/proc/sys/vm/drop_caches")
+    assert hashlib.sha256(want).hexdigest() in shell.does("sha256sum /dev/sdb")
+    shell.ends()
