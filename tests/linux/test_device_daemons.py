@@ -2,6 +2,7 @@
 """Devices whose drivers are in the kernel tiny-devices alone, by other people's daemons, on both transports."""
 import hashlib
 import pathlib
+import re
 
 import daemons
 import guest
@@ -12,6 +13,7 @@ from session import TRANSPORTS, Session
 KERNEL = "tiny-devices"
 TAGS = ["boot", "daemons"]
 MIB = 1 << 20
+PLAYED = 32000          # bytes, of what /dev/dsp has unless told: 8,000 a second
 FIVE = "/data/deep/er/five-mib"     # of the guest's root
 
 
@@ -19,10 +21,10 @@ def needs(crate):
     return [*guest.needs_of(KERNEL), f"crate:{crate}"]
 
 
-def session(t, device, path, transport):
+def session(t, device, path, transport, **arguments):
     t.boots += 1
     return Session(t, f"{device},socket={path},transport={transport}", kernel=KERNEL, verbs="shell poweroff",
-                   transport=transport)
+                   transport=transport, **arguments)
 
 
 def i2c_stub():
@@ -84,4 +86,23 @@ def scsi(t, transport):
     assert other.read_bytes() == want, "the disk has not what was written"
     shell.does("echo 3 >/proc/sys/vm/drop_caches")
     assert hashlib.sha256(want).hexdigest() in shell.does("sha256sum /dev/sdb")
+    shell.ends()
+
+
+@test(tags=[*TAGS, "snd"], needs=needs("vhost-device-sound"), timeout=150, cases=TRANSPORTS)
+def sound(t, transport):
+    """What is played goes to the null backend, which tells of each piece that it gets, and has nothing to record."""
+    path = t.dir / "snd.sock"
+    daemon = daemons.start(t, "vhost-device-sound", "--socket", path, "--backend", "null", socket=path,
+                           env={"RUST_LOG": "vhost_device_sound=trace"})
+    # the driver gives up a request after a second, which a loaded machine may take
+    shell = session(t, "snd", path, transport, words="virtio_snd.msg_timeout_ms=60000 ")
+    shell.does("grep VirtIO /proc/asound/cards")
+    assert "NullBackend write" not in daemon.text
+    shell.does(f"head -c {PLAYED} {FIVE} >/dev/dsp")
+    at, played = 0, 0
+    while played < PLAYED:
+        at = daemon.expect("dropping Output request", 60, at)
+        end = daemon.expect("direction", 60, at)
+        played += int(re.search(rb"len: (\d+),", daemon.out[at:end])[1])
     shell.ends()
