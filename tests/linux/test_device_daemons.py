@@ -3,6 +3,7 @@
 import hashlib
 import pathlib
 import re
+import socket
 
 import daemons
 import guest
@@ -25,6 +26,31 @@ def session(t, device, path, transport, **arguments):
     t.boots += 1
     return Session(t, f"{device},socket={path},transport={transport}", kernel=KERNEL, verbs="shell poweroff",
                    transport=transport, **arguments)
+
+
+@test(tags=[*TAGS, "console"], needs=needs("vhost-device-console"), timeout=150, cases=TRANSPORTS)
+def console(t, transport):
+    """Towards the guest a byte at a time: for several at once this daemon returns one buffer several times."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    path = t.dir / "console.sock0"
+    daemons.start(t, "vhost-device-console", "-s", t.dir / "console.sock", "-b", "network", "-p", str(port), socket=path)
+    shell = session(t, "console", path, transport)
+    shell.does("grep org.test.foo /sys/class/virtio-ports/vport*/name")
+    # opened first: what stty says holds until nobody has it open
+    shell.does("exec 5<>/dev/hvc0; stty -F /dev/hvc0 -echo raw")
+    with socket.create_connection(("127.0.0.1", port), 60) as terminal:
+        # nothing goes to a guest that has not written yet
+        shell.does("echo said by the guest >&5")
+        got = b""
+        while b"guest\n" not in got:
+            got += terminal.recv(64)
+        assert got == b"said by the guest\n"
+        for letter in b"words":
+            shell.types("dd bs=1 count=1 <&5 2>/dev/null | sed 's/^/it says /'")
+            terminal.sendall(bytes([letter]))
+            assert f"it says {letter:c}" in shell.done()
+    shell.ends()
 
 
 def i2c_stub():

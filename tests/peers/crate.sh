@@ -17,6 +17,7 @@ rust=1.85
 crates()
 {
 	cat <<'END'
+vhost-device-console 0.1.0
 vhost-device-i2c 0.1.0
 vhost-device-input 0.1.0
 vhost-device-rng 0.1.0
