@@ -29,6 +29,7 @@ int loop_init(struct loop *l, pthread_mutex_t *lock, struct err *e)
 
 void loop_fini(struct loop *l)
 {
+	bell_fini(&l->bell);
 	fd_close(&l->wake);
 	fd_close(&l->epoll);
 }
@@ -120,6 +121,11 @@ void loop_cancel(struct loop *l, struct loop_job *j)
 	}
 	j->posted = false;
 	pthread_mutex_unlock(&l->queue_lock);
+}
+
+void loop_signal(const struct loop *l, int eventfd)
+{
+	bell_ring(&l->bell, eventfd);
 }
 
 void loop_stop(struct loop *l)

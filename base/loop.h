@@ -3,10 +3,11 @@
  * The event loop: fds, timers and jobs, dispatched one at a time in one thread.
  *
  * Owned by the thread that calls loop_run. Everything here is legal in that thread only, except
- * loop_post and loop_stop, which any thread may call (a vCPU under its filter included: they need
- * write(2) and a futex). Around every batch of callbacks the loop takes the lock it was given, so
- * a callback runs exactly like device code on a vCPU: with the device lock held. Watches, timers
- * and jobs are embedded in the caller's structs; the loop allocates nothing after loop_init.
+ * loop_post, loop_stop and loop_signal, which any thread may call (a vCPU under its filter as well:
+ * they need write(2), a futex and what base/bell.h says). Around every batch of callbacks the loop
+ * takes the lock it was given, so a callback runs exactly like device code on a vCPU: with the
+ * device lock held. Watches, timers and jobs are embedded in the caller's structs; the loop
+ * allocates nothing after loop_init.
  */
 #ifndef BASE_LOOP_H
 #define BASE_LOOP_H
@@ -15,6 +16,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/bell.h"
 #include "base/err.h"
 
 struct loop;
@@ -52,6 +54,7 @@ struct loop {
 	struct loop_timer *timers;	/* sorted, soonest first */
 	struct loop_watch *ready[16];	/* batch being dispatched; unwatch clears its entry */
 	bool stop;		/* under queue_lock */
+	struct bell bell;	/* for loop_signal; its owner initialises it, none will do */
 };
 
 /* @lock is borrowed until loop_fini. Returns 0 or -errno with @e set. */
@@ -76,6 +79,9 @@ void loop_timer_cancel(struct loop *l, struct loop_timer *t);
 void loop_post(struct loop *l, struct loop_job *j);
 /* Takes a posted job back; afterwards it does not run. */
 void loop_cancel(struct loop *l, struct loop_job *j);
+/* Any thread: signals an eventfd that is not only ours. It waits for nobody when the bell rings;
+ * see base/bell.h. */
+void loop_signal(const struct loop *l, int eventfd);
 /* Any thread: makes loop_run return once. */
 void loop_stop(struct loop *l);
 

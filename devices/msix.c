@@ -97,7 +97,7 @@ static int open_vector(struct msix *x, struct msix_vector *v)
 	if (r)
 		return r;
 	if (raise)
-		fd_signal(vector_eventfd(x, v));
+		loop_signal(x->machine->loop, vector_eventfd(x, v));
 	v->pending = false;
 	return 0;
 }
@@ -399,7 +399,7 @@ void msix_raise(struct msix *x, unsigned vector)
 	v = &x->vectors[vector];
 	fd = vector_eventfd(x, v);
 	if (fd >= 0 && v->routed && is_in_line(x, v)) {
-		fd_signal(fd);
+		loop_signal(x->machine->loop, fd);
 		return;
 	}
 	v->pending = true;

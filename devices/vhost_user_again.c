@@ -5,7 +5,6 @@
 
 #include <linux/virtio_config.h>
 
-#include "base/fd.h"
 #include "base/log.h"
 #include "base/range.h"
 #include "devices/vhost_user_config.h"
@@ -109,7 +108,7 @@ void vhost_user_again_resume(struct vhost_user_device *dev)
 	/* What the dead daemon gave back last, it may not have said any more. */
 	for (unsigned i = 0; i < f->n_rings; i++)
 		if (f->rings[i].enabled)
-			fd_signal(f->rings[i].call);
+			loop_signal(dev->machine->loop, f->rings[i].call);
 }
 
 static void try_daemon(void *arg, int *sock, int *pidfd)

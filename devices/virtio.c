@@ -279,7 +279,7 @@ void virtio_queue_kick(struct virtio_dev *d, unsigned index)
 	const struct virtio_queue *q = virtio_queue_at(d, index);
 
 	if (q && q->enabled && !d->resetting)
-		fd_signal(q->kick);
+		loop_signal(d->machine->loop, q->kick);
 }
 
 void virtio_add_doorbells(struct virtio_dev *d, struct misuse *refused)

@@ -104,7 +104,7 @@ static void transport_config_interrupt(struct virtio_dev *d)
 	struct virtio_mmio *t = d->transport_arg;
 
 	t->config_changed = true;
-	fd_signal(t->call);
+	loop_signal(t->machine->loop, t->call);
 }
 
 static void power_on(struct virtio_mmio *t)

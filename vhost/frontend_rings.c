@@ -240,7 +240,7 @@ static void ring_started(struct vu_frontend *f)
 {
 	for (unsigned i = 0; i < f->n_rings; i++)
 		if (f->started & BIT64(i) && f->rings[i].kick >= 0 && !f->rings[i].waiting)
-			fd_signal(f->rings[i].kick);
+			loop_signal(f->loop, f->rings[i].kick);
 	f->state = VU_RUNNING;
 	vu_frontend_notify(f, VU_NOTICE_STARTED);
 }

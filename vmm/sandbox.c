@@ -24,6 +24,8 @@
 static const struct seccomp_rule vcpu_rules[] = {
 	IOCTL(KVM_RUN),
 	{ SYS_write, ANY },
+	{ SYS_io_submit, 1, 1 }, /* base/bell.c */
+	{ SYS_io_getevents, 1, 0 },
 	{ SYS_futex, ANY },
 	{ SYS_clock_gettime, ANY }, /* hosts whose clock has no vDSO */
 };
@@ -40,6 +42,9 @@ static const struct seccomp_rule loop_rules[] = {
 	{ SYS_preadv2, 5, RWF_NOWAIT }, /* eventfds that daemons have, too */
 	{ SYS_write, ANY },
 	{ SYS_writev, ANY },
+	{ SYS_io_submit, 1, 1 }, /* base/bell.c */
+	{ SYS_io_getevents, 1, 0 },
+	{ SYS_io_destroy, ANY },
 	{ SYS_lseek, ANY },
 	{ SYS_recvmsg, ANY },
 	{ SYS_sendmsg, ANY },

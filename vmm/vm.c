@@ -116,7 +116,12 @@ static int init_report(struct vm *vm, struct err *e)
 
 static int init_loop(struct vm *vm, struct err *e)
 {
-	return loop_init(&vm->loop, &vm->machine.lock, e);
+	int r = loop_init(&vm->loop, &vm->machine.lock, e);
+
+	if (!r && !bell_init(&vm->loop.bell))
+		log_warn("no asynchronous reads from the kernel (see fs.aio-max-nr): a daemon that fills the"
+			 " eventfds it shares could hold up the machine");
+	return r;
 }
 
 /* server=on. Whoever connects gets all of the guest's RAM, so it is for this user only. */

@@ -218,6 +218,7 @@ void fake_machine_init(struct fake_machine *f)
 	machine_init(&f->machine, &fake_ops, f, &f->loop, &f->mem);
 	r = loop_init(&f->loop, &f->machine.lock, &e);
 	assert(r == 0);
+	bell_init(&f->loop.bell);
 }
 
 void fake_machine_fini(struct fake_machine *f)

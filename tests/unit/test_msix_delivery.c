@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/pci_regs.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/fd.h"
 #include "base/range.h"
@@ -267,6 +269,22 @@ static void a_vector_shared_with_a_queue_is_raised_through_its_irqfd(void **stat
 	assert_int_equal(f->fake.irqfd_adds, 1);
 }
 
+static void a_vector_is_raised_without_a_wait_for_its_eventfd(void **state)
+{
+	const uint64_t full = UINT64_MAX - 1;
+	struct fixture *f = *state;
+
+	guest_sets_up(f);
+	connect_queue(f, 1, 0);
+	assert_int_equal(write(f->queue[0], &full, sizeof(full)), sizeof(full));
+	assert_int_equal(fcntl(f->queue[0], F_SETFL, 0), 0);
+	alarm(30);
+	msix_raise(&f->msix, 1);
+	alarm(0);
+	assert_int_equal(fcntl(f->queue[0], F_SETFL, O_NONBLOCK), 0);
+	assert_true(fd_drain(f->queue[0]) == UINT64_MAX);
+}
+
 #define CASE(f) cmocka_unit_test_setup_teardown(f, msix_card_setup, msix_card_teardown)
 
 int main(void)
@@ -289,6 +307,7 @@ int main(void)
 		CASE(raised_while_disabled_is_nothing),
 		CASE(disabling_forgets_what_was_pending),
 		CASE(a_vector_shared_with_a_queue_is_raised_through_its_irqfd),
+		CASE(a_vector_is_raised_without_a_wait_for_its_eventfd),
 	};
 
 	return cmocka_run_group_tests_name("msix_delivery", tests, NULL, NULL);

@@ -241,6 +241,32 @@ static void a_reset_does_not_wait_for_eventfds_that_the_daemon_made_block(void *
 	assert_int_equal(guest_status(&r->guest), 0);
 }
 
+/* One more would not fit, and a write of it waits for who reads. */
+static void fill_for_good(int eventfd)
+{
+	const uint64_t full = UINT64_MAX - 1;
+
+	fd_drain(eventfd);
+	assert_int_equal(write(eventfd, &full, sizeof(full)), sizeof(full));
+	assert_int_equal(fcntl(eventfd, F_SETFL, 0), 0);
+}
+
+static void eventfds_that_the_daemon_filled_hold_up_nobody(void **state)
+{
+	struct vhost_user_rig *r = running(state);
+
+	alarm(30);
+	fill_for_good(r->dev.virtio.queues[0].kick);
+	fill_for_good(r->dev.virtio.queues[0].call);
+	vhost_user_rig_lose(r);
+	vhost_user_rig_come_back(r);
+	assert_int_equal(r->dev.run, VHOST_USER_RUNNING);
+	virtio_queue_kick(&r->dev.virtio, 0);
+	alarm(0);
+	/* A signal to whoever looks it is still. */
+	assert_true(fd_drain(r->daemon.rings[0].kick) > 0);
+}
+
 static void a_machine_may_be_reset_while_it_waits(void **state)
 {
 	struct vhost_user_rig *r = running(state);
@@ -430,6 +456,7 @@ int main(void)
 		CASE(a_hung_daemon_is_waited_for_until_it_is_dead),
 		CASE(a_driver_may_reset_it_while_it_waits),
 		CASE(a_reset_does_not_wait_for_eventfds_that_the_daemon_made_block),
+		CASE(eventfds_that_the_daemon_filled_hold_up_nobody),
 		CASE(a_machine_may_be_reset_while_it_waits),
 		CASE(requests_out_of_turn_without_a_buffer_need_a_reset),
 		CASE(packed_rings_need_a_reset),

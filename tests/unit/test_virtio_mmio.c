@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <unistd.h>
 #include <cmocka.h>
 
 #include <linux/virtio_mmio.h>
@@ -340,6 +342,23 @@ static void a_config_change_is_told_until_it_is_acknowledged(void **state)
 	assert_false(get(f, VIRTIO_MMIO_INTERRUPT_STATUS) & VIRTIO_MMIO_INT_CONFIG);
 }
 
+/* The eventfd is the daemon's, too. */
+static void a_config_change_waits_for_no_eventfd(void **state)
+{
+	const uint64_t full = UINT64_MAX - 1;
+	struct fixture *f = *state;
+	int call = f->dev.queues[0].call;
+
+	go_live(f);
+	assert_int_equal(write(call, &full, sizeof(full)), sizeof(full));
+	assert_int_equal(fcntl(call, F_SETFL, 0), 0);
+	alarm(30);
+	virtio_config_changed(&f->dev);
+	alarm(0);
+	assert_int_equal(fcntl(call, F_SETFL, O_NONBLOCK), 0);
+	assert_true(fd_drain(call) == UINT64_MAX);
+}
+
 static void a_device_that_could_not_start_interrupts(void **state)
 {
 	struct fixture *f = *state;
@@ -468,6 +487,7 @@ int main(void)
 		CASE(a_doorbell_without_ioeventfd_works_by_exits),
 		CASE(a_daemons_call_is_an_interrupt_of_the_pin),
 		CASE(a_config_change_is_told_until_it_is_acknowledged),
+		CASE(a_config_change_waits_for_no_eventfd),
 		CASE(a_device_that_could_not_start_interrupts),
 		CASE(a_reset_of_what_never_ran_is_done_at_once),
 		CASE(the_exit_of_a_reset_ends_when_the_daemon_is_done),
