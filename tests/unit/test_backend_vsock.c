@@ -8,6 +8,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -15,6 +16,7 @@
 #include <cmocka.h>
 
 #include "base/fd.h"
+#include "base/log.h"
 #include "base/range.h"
 #include "vhost/backends/device.h"
 #include "vsock_rig.h"
@@ -53,6 +55,51 @@ static void where_nobody_listens_the_guest_is_refused(void **state)
 	/* The device's own socket is no port. */
 	vsock_rig_put_op(f, VIRTIO_VSOCK_OP_RW, 0);
 	vsock_rig_receive(f, VIRTIO_VSOCK_OP_RST);
+}
+
+/* Lines that @doing logs. */
+static unsigned lines_of(struct vsock_rig *f, void (*doing)(struct vsock_rig *f))
+{
+	int errors = dup(STDERR_FILENO), file = memfd_create("log", MFD_CLOEXEC);
+	char text[4096];
+	unsigned n = 0;
+	ssize_t len;
+
+	assert_int_equal(dup2(file, STDERR_FILENO), STDERR_FILENO);
+	log_setup("test", LOG_INFO);
+	doing(f);
+	log_setup("test", LOG_WARN);
+	assert_int_equal(dup2(errors, STDERR_FILENO), STDERR_FILENO);
+	len = pread(file, text, sizeof(text), 0);
+	assert_in_range(len, 0, sizeof(text) - 1);
+	for (ssize_t i = 0; i < len; i++)
+		n += text[i] == '\n';
+	fd_close(&errors);
+	fd_close(&file);
+	return n;
+}
+
+static void calls_to_nobody(struct vsock_rig *f)
+{
+	for (int i = 0; i < 3; i++) {
+		vsock_rig_put_op(f, VIRTIO_VSOCK_OP_REQUEST, 0);
+		vsock_rig_receive(f, VIRTIO_VSOCK_OP_RST);
+	}
+}
+
+static void calls_without_a_port(struct vsock_rig *f)
+{
+	for (int i = 0; i < 3; i++) {
+		f->program = vsock_rig_call(f, "hello\n");
+		driver_settle(&f->driver);
+		fd_close(&f->program);
+	}
+}
+
+static void what_comes_to_nothing_again_and_again_is_logged_once(void **state)
+{
+	assert_int_equal(lines_of(*state, calls_to_nobody), 1);
+	assert_int_equal(lines_of(*state, calls_without_a_port), 1);
 }
 
 /* To the packet received last. */
@@ -196,7 +243,8 @@ static void a_buffer_without_room_breaks_the_queue(void **state)
 	assert_int_not_equal(fd_drain(f->driver.queues[RX].err), 0);
 }
 
-static void a_new_driver_knows_no_connection(void **state)
+/* It may be the same one, whose front end connected again. */
+static void the_next_driver_is_told_that_connections_ended(void **state)
 {
 	struct vsock_rig *f = vsock_rig_connected(state);
 
@@ -208,6 +256,9 @@ static void a_new_driver_knows_no_connection(void **state)
 	driver_start_queue(&f->driver, RX, 128);
 	driver_start_queue(&f->driver, TX, 128);
 	vsock_rig_give(f, RX_BUFS);
+	vsock_rig_receive(f, VIRTIO_VSOCK_OP_RST);
+	assert_int_equal(le32toh(f->got.dst_port), GUEST_PORT);
+	assert_int_equal(le32toh(f->got.src_port), PORT);
 	vsock_rig_assert_silent(f);
 	vsock_rig_put_op(f, VIRTIO_VSOCK_OP_REQUEST, 0);
 	vsock_rig_receive(f, VIRTIO_VSOCK_OP_RESPONSE);
@@ -294,6 +345,7 @@ int main(void)
 		CASE(the_config_is_the_guest_s_address),
 		CASE(the_guest_connects_to_a_port_of_the_host),
 		CASE(where_nobody_listens_the_guest_is_refused),
+		CASE(what_comes_to_nothing_again_and_again_is_logged_once),
 		CASE(the_host_connects_to_a_port_of_the_guest),
 		CASE(a_guest_that_refuses_ends_the_host_s_connection),
 		CASE(a_program_that_gives_up_before_is_forgotten),
@@ -302,7 +354,7 @@ int main(void)
 		CASE(packets_that_no_driver_sends_harm_their_connection_alone),
 		CASE(bytes_outside_memory_end_their_connection_alone),
 		BARE(a_buffer_without_room_breaks_the_queue),
-		CASE(a_new_driver_knows_no_connection),
+		CASE(the_next_driver_is_told_that_connections_ended),
 		BARE(programs_wait_for_the_next_guest),
 		CASE(programs_that_say_nothing_leave_room_for_others),
 		CASE(one_whom_no_descriptor_was_left_for_is_taken_later),

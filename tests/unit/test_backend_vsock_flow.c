@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The vsock device's bytes: room, slow programs, ends of connections, many of them. */
 #include <endian.h>
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -14,6 +16,30 @@
 #include "base/fd.h"
 #include "base/range.h"
 #include "vsock_rig.h"
+
+/* Stands before the C library's: how many sends find the kernel without memory. */
+static unsigned sends_in_want;
+
+ssize_t sendmsg(int sock, const struct msghdr *m, int flags)
+{
+	if (sends_in_want) {
+		sends_in_want--;
+		errno = ENOBUFS;
+		return -1;
+	}
+	return syscall(SYS_sendmsg, sock, m, flags);
+}
+
+static void a_kernel_without_memory_ends_no_connection(void **state)
+{
+	struct vsock_rig *f = vsock_rig_connected(state);
+
+	sends_in_want = 2;
+	vsock_rig_put_bytes(f, "question", 8);
+	driver_settle(&f->driver);
+	assert_int_equal(sends_in_want, 0);
+	vsock_rig_assert_reads(f, f->program, "question");
+}
 
 static void each_side_may_end_its_half_first(void **state)
 {
@@ -250,6 +276,7 @@ static void hundreds_of_connections_at_once(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		CASE(a_kernel_without_memory_ends_no_connection),
 		CASE(each_side_may_end_its_half_first),
 		CASE(what_a_program_wrote_before_it_ended_arrives_first),
 		CASE(the_guest_gets_no_more_than_it_has_room_for),

@@ -192,7 +192,10 @@ static bool handle_queue(void *arg, struct backend_queue *q)
 	return false;
 }
 
-/* Another driver, or none, which knows nothing of the connections of the one before. */
+/*
+ * Another driver, which knows nothing of the connections of the one before, and ignores that they
+ * are reset; or the same one behind a connection made again, which would wait for ever.
+ */
 static void negotiated(void *arg, uint64_t features)
 {
 	struct vsock *v = arg;
@@ -200,10 +203,9 @@ static void negotiated(void *arg, uint64_t features)
 	/* The same features once more, while it runs. */
 	if (features && v->queues[VSOCK_TX] && v->queues[VSOCK_TX]->started)
 		return;
-	vsock_conn_drop(v, false);
-	v->n_resets = 0;
 	if (!features)
 		memset(v->queues, 0, sizeof(v->queues));
+	vsock_conn_drop(v, false);
 }
 
 static void config_read(void *arg, uint8_t config[VU_CONFIG_MAX])

@@ -113,6 +113,8 @@ struct vsock {
 	struct loop_timer accept_again;
 	struct vsock_connector connector;
 	struct misuse misuse;		/* by the guest */
+	struct misuse refused, mute;	/* its calls in vain; programs that made none */
+	struct misuse unwatched;	/* sockets that the kernel did not watch */
 };
 
 /* Answers a packet of the guest's, or ends a connection that it knows, by RST. */
@@ -146,7 +148,7 @@ void vsock_conn_shut(struct vsock_conn *c, uint32_t flags);
 void vsock_conn_fill(struct vsock_conn *c, struct virtio_vsock_hdr *h);
 /* The next with something for the guest, which leaves the list; NULL: none. */
 struct vsock_conn *vsock_conn_next_ready(struct vsock *v);
-/* Drops those that the guest's driver knew, for there is another one; with @all every one. */
+/* Resets those that the guest's driver knew; with @all every one is dropped, and nobody told. */
 void vsock_conn_drop(struct vsock *v, bool all);
 
 /* Listens at @path and starts the connector. 0 or -errno with @e. */

@@ -150,7 +150,8 @@ static void watch(struct vsock_conn *c)
 	c->watch.events = events;
 	if (!loop_watch(l, &c->watch, &e))
 		return;
-	log_warn("vsock: a connection to port %u of the guest ends: %s", c->guest_port, e.msg);
+	if (misuse_first(&c->v->unwatched))
+		log_warn("vsock: a connection to port %u of the guest ends: %s", c->guest_port, e.msg);
 	c->watch.fd = -1;
 	c->ended = c->hung_up = true;
 }
@@ -183,7 +184,8 @@ static uint32_t put(struct vsock_conn *c, struct iovec *iov, size_t n, uint32_t 
 
 	while (!c->hung_up) {
 		r = sendmsg(c->sock, &m, MSG_NOSIGNAL | MSG_DONTWAIT);
-		if (r >= 0 || errno == EAGAIN)
+		/* The kernel's want of memory is not the program's end. */
+		if (r >= 0 || errno == EAGAIN || errno == ENOBUFS || errno == ENOMEM)
 			break;
 		c->hung_up = errno != EINTR;
 	}
@@ -421,8 +423,10 @@ void vsock_conn_drop(struct vsock *v, bool all)
 
 		for (struct vsock_conn *c = v->buckets[i]; c; c = next) {
 			next = c->next;
-			if (all || c->state == VSOCK_CALLED || c->state == VSOCK_OPEN)
+			if (all)
 				vsock_conn_free(c);
+			else if (c->state == VSOCK_CALLED || c->state == VSOCK_OPEN)
+				vsock_conn_reset(c);
 		}
 	}
 }

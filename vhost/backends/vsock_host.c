@@ -58,8 +58,11 @@ void vsock_host_listen(struct vsock *v)
 	v->listen_watch.fd = v->listen_sock;
 	if (!loop_watch(v->loop, &v->listen_watch, &e))
 		return;
-	log_error("vsock: nobody of the host can connect now: %s", e.msg);
 	v->listen_watch.fd = -1;
+	if (misuse_first(&v->unwatched))
+		log_error("vsock: nobody of the host can connect now: %s", e.msg);
+	v->accept_failed = true;
+	loop_timer_set(v->loop, &v->accept_again, clock_ns() + MS_TO_NS(ACCEPT_AGAIN_MS));
 }
 
 /* Reads what of the line has come, and nothing behind it: that is for the guest. 1: the line is
@@ -109,7 +112,9 @@ void vsock_host_hello(struct vsock_conn *c)
 		      uint_parse("CONNECT", c->line + len, 0, UINT32_MAX - 1, &port, &e)))
 		r = -1;
 	if (r < 0) {
-		log_info("vsock: a program of the host connected, but said no \"CONNECT PORT\"");
+		if (misuse_first(&v->mute))
+			log_info("vsock: a program of the host connected, but said no \"CONNECT PORT\"; "
+				 "this is logged once");
 		return vsock_conn_free(c);
 	}
 	vsock_conn_set_ports(c, free_port(v, (uint32_t)port), (uint32_t)port);
@@ -140,8 +145,9 @@ struct vsock_conn *vsock_host_connect(struct vsock *v, uint32_t host_port, uint3
 		if (sock >= 0)
 			c = vsock_conn_new(v, &sock, VSOCK_OPEN, host_port, guest_port);
 	}
-	if (!c)
-		log_info("vsock: the guest cannot connect to port %" PRIu32 ": %s", host_port,
+	if (!c && misuse_first(&v->refused))
+		log_info("vsock: the guest cannot connect to port %" PRIu32 ": %s; this is logged once",
+			 host_port,
 			 v->conns == v->conns_max ? "there are too many connections" :
 			 sock < 0 ? strerror(-sock) : "out of memory");
 	return c;
