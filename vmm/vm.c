@@ -296,8 +296,10 @@ static int realize_devices(struct vm *vm, struct err *e)
 			r = vhost_user_device_realize(d, e);
 		if (r)
 			return r;
-		if (!d->options->reconnect)
+		if (!d->options->reconnect) {
 			vhost_user_link_fini(&d->link);
+			vhost_user_door_fini(&vm->doors[d->options->number]);
+		}
 	}
 	kvm_coalesce_ports(&vm->kvm, vm->n_vmshms || vm->n_devices > vm->machine.mmio_devices);
 	report_stamp(&vm->report, STAMP_DAEMONS_READY);

@@ -211,6 +211,30 @@ def by_a_signal_while_no_daemon_comes(t, number):
     stage.check(128 + number)
 
 
+@test(tags=["ends", "virtio", "reconnect"], **EVERYWHERE)
+def one_daemon_and_no_other(t):
+    """Who comes when there is no need of him is not left to wait."""
+    path = t.dir / "only.sock"
+    stage = Stage(t, HELLO + SPIN, "--vhost-user", f"rng,id=only,server=on,reconnect=off,socket={path}", started=False)
+    wait_for_socket(path, stage.vmm, ready_now=pathlib.Path.exists)
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(str(path))
+        fd = connection.fileno()
+        t.start("minivmm-backend rng", [t.backend, "rng", f"--fd={fd}"], pass_fds=[fd])
+    daemon = t.processes.pop()
+    stage.vmm.expect("U", 30)
+    with socket.socket(socket.AF_UNIX) as other:
+        try:
+            other.connect(str(path))
+            raise AssertionError("somebody listens for a second daemon")
+        except ConnectionRefusedError:
+            pass
+    stage.vmm.signal(signal.SIGTERM)
+    stage.vmm.wait(30)
+    daemon.close()
+    stage.check(143)
+
+
 @test(tags=["ends", "virtio"], cases={
     "term": {"number": signal.SIGTERM}, "kill": {"number": signal.SIGKILL},
     "supervisor-term": {"number": signal.SIGTERM, "which": [0]},
