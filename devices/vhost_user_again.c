@@ -130,7 +130,17 @@ static void no_daemon(void *arg)
 	loop_post(dev->machine->loop, &dev->work);
 }
 
+/* Before the guest has seen the device. */
+static void never_a_daemon(void *arg, const char *why)
+{
+	struct vhost_user_device *dev = arg;
+
+	dev->failed = true;
+	err_set(&dev->why, -ENOTCONN, "%s", why);
+}
+
 const struct vhost_user_link_ops vhost_user_again_ops = {
 	.try = try_daemon,
 	.hopeless = no_daemon,
+	.never = never_a_daemon,
 };

@@ -78,6 +78,14 @@ static void rest(struct vhost_user_link *l)
 	loop_timer_set(l->loop, &l->pause, clock_ns() + MS_TO_NS(l->pause_ms));
 }
 
+bool vhost_user_link_dismiss(struct vhost_user_link *l, bool dead)
+{
+	if (!l->dialer || !l->dialer->lost)
+		return false;
+	l->dialer->lost(l->dialer_ctx, l, dead);
+	return true;
+}
+
 void vhost_user_link_lost(struct vhost_user_link *l)
 {
 	uint64_t now = clock_ns();
@@ -107,6 +115,11 @@ static void tell(struct vhost_user_link *l, const char *why)
 void vhost_user_link_failed(struct vhost_user_link *l, const char *why)
 {
 	assert(l->state == VHOST_USER_LINK_TRYING);
+	if (l->first && l->dialer->first_failed &&
+	    l->dialer->first_failed(l->dialer_ctx, l, why)) {
+		l->state = VHOST_USER_LINK_ASKING;
+		return;
+	}
 	tell(l, why);
 	rest(l);
 }
@@ -152,6 +165,10 @@ void vhost_user_link_answer(struct vhost_user_link *l, int *sock, int *pidfd, in
 void vhost_user_link_end(struct vhost_user_link *l, const char *why)
 {
 	l->state = VHOST_USER_LINK_OFF;
+	if (l->first && l->ops->never) {
+		l->ops->never(l->arg, why);
+		return;
+	}
 	log_error("device %s cannot be connected again: %s", l->name, why);
 	l->ops->hopeless(l->arg);
 }

@@ -28,7 +28,8 @@
 
 struct vhost_user_link;
 
-/* Who makes connections: the supervisor's client (vmm/errands.h). */
+/* Who makes connections: the supervisor's client (vmm/errands.h), or who starts daemons
+ * (vmm/spawner.h), which alone has the last two. */
 struct vhost_user_dialer {
 	/* Begins to make a connection to the daemon of device @l->number and returns;
 	 * vhost_user_link_answer follows, not from inside. 0; or -errno with @e when there will
@@ -36,6 +37,12 @@ struct vhost_user_dialer {
 	int (*ask)(void *ctx, struct vhost_user_link *l, struct err *e);
 	/* The answer that is due is not wanted any more. */
 	void (*forget)(void *ctx, struct vhost_user_link *l);
+	/* A device has lost its connection, and its daemon is to end; @dead: it touches guest
+	 * memory no more. */
+	void (*lost)(void *ctx, struct vhost_user_link *l, bool dead);
+	/* The first connection came to nothing because of @why, and there will be no other. True:
+	 * vhost_user_link_end follows, not from inside. */
+	bool (*first_failed)(void *ctx, struct vhost_user_link *l, const char *why);
 };
 
 struct vhost_user_link_ops {
@@ -44,6 +51,9 @@ struct vhost_user_link_ops {
 	void (*try)(void *arg, int *sock, int *pidfd);
 	/* There will be no connection any more: logged already, and state is off. */
 	void (*hopeless)(void *arg);
+	/* The same of one that never was, with the sentence, not logged. NULL: hopeless is
+	 * called. */
+	void (*never)(void *arg, const char *why);
 };
 
 enum vhost_user_link_state {
@@ -88,6 +98,9 @@ bool vhost_user_link_is_on(const struct vhost_user_link *l);
 /* Whether the owner is negotiating. */
 bool vhost_user_link_is_trying(const struct vhost_user_link *l);
 
+/* The connection that was up, also of a link that was taken down since, is gone: a daemon that was
+ * started for it is to end. Whether there is one; @dead as vhost_user_dialer has it. */
+bool vhost_user_link_dismiss(struct vhost_user_link *l, bool dead);
 /* The connection that was up is gone. Off: nothing. */
 void vhost_user_link_lost(struct vhost_user_link *l);
 /* The daemon that was tried does not fit, or was lost meanwhile: one sentence. */
