@@ -240,6 +240,7 @@ static void daemon_stopped(void *arg)
 static void daemon_lost(void *arg, const char *why, bool daemon_dead)
 {
 	struct vhost_user_device *dev = arg;
+	bool spawned;
 
 	if (vhost_user_link_is_trying(&dev->link)) {
 		vhost_user_again_failed(dev, why);
@@ -259,6 +260,7 @@ static void daemon_lost(void *arg, const char *why, bool daemon_dead)
 	}
 	shmem_share_clear(&dev->share);
 	machine_wake(dev->machine);
+	spawned = vhost_user_link_dismiss(&dev->link, daemon_dead);
 	/* One that has no ring, or none any more, writes nothing; and the one that had them is dead
 	 * already. */
 	if (dev->run == VHOST_USER_IDLE || dev->run == VHOST_USER_LOST || dev->emptying) {
@@ -273,7 +275,7 @@ static void daemon_lost(void *arg, const char *why, bool daemon_dead)
 		stop_step(dev);
 	else if (!vhost_user_again_may_resume(dev))
 		virtio_needs_reset(&dev->virtio, NULL);
-	else if (!daemon_dead)
+	else if (!daemon_dead && !spawned)
 		log_warn("device %s waits for the end of its daemon, which may still use its rings",
 			 dev->id);
 }
@@ -418,8 +420,11 @@ void vhost_user_device_init(struct vhost_user_device *dev, const struct vhost_us
 	dev->patience = (struct loop_timer){ .expired = patience_ended, .arg = dev };
 	vhost_user_link_init(&dev->link, m->loop, dev->id, &vhost_user_again_ops, dev);
 	vhost_user_options_name(o, dev->id);
-	snprintf(dev->fd_name, sizeof(dev->fd_name), "fd %u", (unsigned)o->fd);
-	dev->where = o->socket ? o->socket : dev->fd_name;
+	if (o->exec)
+		snprintf(dev->place, sizeof(dev->place), "exec=%s", o->command.text);
+	else
+		snprintf(dev->place, sizeof(dev->place), "fd %u", (unsigned)o->fd);
+	dev->where = o->socket ? o->socket : dev->place;
 }
 
 int vhost_user_device_connect(struct vhost_user_device *dev, int *sock, struct err *e)

@@ -78,8 +78,8 @@ struct vhost_user_device {
 	char id[VHOST_USER_ID_MAX + 1];
 	const struct vhost_user_options *options;	/* borrowed */
 	const struct vu_device_type *type;
-	char fd_name[24];		/* "fd 5" */
-	const char *where;		/* the daemon is: path or fd_name */
+	char place[64];			/* "fd 5", or "exec=" and the program */
+	const char *where;		/* the daemon is: path or place */
 	struct machine *machine;
 	struct pci_bus *bus;
 

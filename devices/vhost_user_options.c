@@ -40,6 +40,7 @@ const struct keyval vhost_user_keys[] = {
 	STRING("type", word, "the device type, or a virtio device number"),
 	STRING("socket", socket, "path of the socket where the daemon listens"),
 	NUMBER("fd", fd, 0, INT_MAX, "instead of socket: an inherited, connected socket"),
+	STRING("exec", exec, "instead of socket: the command of a daemon that minivmm starts; see the manual"),
 	{ .key = "server", .type = KEYVAL_BOOL, .offset = FIELD(server),
 	  .help = "minivmm listens at socket, and the daemon connects" },
 	{ .key = "reconnect", .type = KEYVAL_BOOL, .offset = FIELD(reconnect),
@@ -123,10 +124,11 @@ static int parse_path(struct vhost_user_options *o, const char *text, size_t len
 
 	if (r)
 		return r;
-	if (o->socket || o->fd_given)
+	if (o->socket || o->fd_given || o->exec)
 		return err_set(e, -EINVAL, OPTION ": %.*s is neither a device type (%s) nor a virtio device"
 			       " number, so it is a socket's path; %s= gives another", (int)len, text,
-			       vu_device_type_list(known, sizeof(known)), o->socket ? "socket" : "fd");
+			       vu_device_type_list(known, sizeof(known)),
+			       o->socket ? "socket" : o->exec ? "exec" : "fd");
 	if (asprintf(&pair, "socket=%.*s", (int)len, text) < 0)
 		return err_set(e, -ENOMEM, OPTION ": out of memory");
 	r = keyval_parse(OPTION, pair, NULL, vhost_user_keys, o, e);
@@ -177,15 +179,19 @@ static int check_socket(const struct vhost_user_options *o, struct err *e)
 {
 	const char *word = o->word ? o->word : o->type->name;
 
-	if (o->socket && o->fd_given)
-		return err_set(e, -EINVAL, OPTION " %s: socket= and fd= are two ways to the same daemon;"
-			       " give one", word);
-	if (!o->socket && !o->fd_given)
+	if (!!o->socket + o->fd_given + !!o->exec > 1)
+		return err_set(e, -EINVAL, OPTION " %s: %s and %s are two ways to the same daemon;"
+			       " give one", word, o->socket ? "socket=" : "exec=",
+			       o->fd_given ? "fd=" : "exec=");
+	if (!o->socket && !o->fd_given && !o->exec)
 		return err_set(e, -EINVAL, OPTION " %s: where is the daemon? Add socket=PATH (and if %s is"
 			       " meant to be a socket's name, write ./%s)", word, word, word);
 	if (o->fd_given && o->server)
 		return err_set(e, -EINVAL, OPTION " %s: server=on: a path to listen at is needed, fd= is a"
 			       " connection already; give socket=PATH", word);
+	if (o->exec && o->server)
+		return err_set(e, -EINVAL, OPTION " %s: server=on: a path to listen at is needed; give"
+			       " socket=PATH, or leave it out: what exec= starts is connected as it is", word);
 	if (o->fd_given && o->reconnect)
 		return err_set(e, -EINVAL, OPTION " %s: reconnect=on: an inherited socket (fd=) cannot be"
 			       " connected again; give socket=PATH", word);
@@ -207,6 +213,14 @@ static int check_on_lost(const struct vhost_user_options *o, struct err *e)
 		return err_set(e, -EINVAL, OPTION " %s: on-lost=exit: nothing is connected again by a"
 			       " machine that ends; leave out reconnect=on", word);
 	return 0;
+}
+
+static int find_command(struct vhost_user_options *o, struct err *e)
+{
+	int r = o->exec ? exec_command_parse(&o->command, o->exec, e) : 0;
+
+	return r ? err_prefix(e, r, OPTION " %s: exec=%.100s: ", o->word ? o->word : o->type->name,
+			      o->exec) : 0;
 }
 
 static int find_quirk(struct vhost_user_options *o, struct err *e)
@@ -299,6 +313,14 @@ static int apply_type(struct vhost_user_options *o, struct err *e)
 	return 0;
 }
 
+/* A command is what most often has commas, and what follows one is no key then. */
+static int hint_at_commas(int r, struct err *e)
+{
+	const struct err wrong = *e;
+
+	return err_set(e, r, "%s (of a comma in exec=, write two)", wrong.msg);
+}
+
 int vhost_user_options_parse(struct vhost_user_options *o, const char *text, struct err *e)
 {
 	int r;
@@ -306,11 +328,15 @@ int vhost_user_options_parse(struct vhost_user_options *o, const char *text, str
 	*o = (struct vhost_user_options){ .shmem_max = SHMEM_MAX_DEFAULT,
 					  .window_idle_max = GUEST_WINDOW_IDLE_MAX };
 	r = parse_items(o, text, e);
+	if (r && o->exec)
+		r = hint_at_commas(r, e);
 	if (!r)
 		r = find_type(o, e);
 	if (!r)
 		r = check_socket(o, e);
-	if (!r && o->socket && !o->reconnect_given)
+	if (!r)
+		r = find_command(o, e);
+	if (!r && !o->fd_given && !o->reconnect_given)
 		o->reconnect = !(o->on_lost_given && o->on_lost == VHOST_USER_EXIT);
 	if (!r)
 		r = check_on_lost(o, e);
@@ -369,4 +395,5 @@ int vhost_user_options_check(const struct vhost_user_options *o, unsigned n, str
 void vhost_user_options_free(struct vhost_user_options *o)
 {
 	keyval_free(vhost_user_keys, o);
+	exec_command_free(&o->command);
 }

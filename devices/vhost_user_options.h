@@ -3,7 +3,7 @@
  * `--vhost-user WORD[,key=value...]`: one device served by a daemon.
  *
  * A first word that is a device type or a number (a virtio device id) is the type, and the daemon
- * is found by socket= or fd=; anything else is the path of a socket and means blk.
+ * is found by socket=, fd= or exec=; anything else is the path of a socket and means blk.
  */
 #ifndef DEVICES_VHOST_USER_OPTIONS_H
 #define DEVICES_VHOST_USER_OPTIONS_H
@@ -15,6 +15,7 @@
 #include "base/keyval.h"
 #include "devices/device_id.h"
 #include "devices/device_types.h"
+#include "devices/exec_command.h"
 #include "vhost/quirk.h"
 
 enum { VHOST_USER_ID_MAX = DEVICE_ID_MAX, VHOST_USER_TAG_MAX = 36 };
@@ -31,7 +32,9 @@ enum vhost_user_transport { VHOST_USER_PCI, VHOST_USER_MMIO };
 struct vhost_user_options {
 	char *word;			/* type as written, NULL: none; owned */
 	const struct vu_device_type *type;
-	char *socket;			/* path, or NULL when fd_given; owned */
+	char *socket;			/* path, or NULL when fd_given or exec; owned */
+	char *exec;			/* command that starts the daemon, or NULL; owned */
+	struct exec_command command;	/* of it */
 	uint64_t fd;			/* of a connected socket that we inherited */
 	char *quirk_word;		/* as written, NULL: none; owned */
 	const struct vu_quirk *quirk;	/* that the daemon has; NULL: none */
@@ -47,7 +50,7 @@ struct vhost_user_options {
 	int on_lost;			/* enum vhost_user_on_lost, if given */
 	bool server;			/* the daemon connects to us, at `socket` */
 	bool shmem_share;		/* what is mapped into them is other daemons' memory, too */
-	bool reconnect;			/* default: on with socket */
+	bool reconnect;			/* default: on, but with fd */
 	bool fd_given, queues_given, queue_size_given, config_size_given, virtio_id_given;
 	bool mtu_given, transport_given;
 	bool reconnect_given, on_lost_given;

@@ -153,6 +153,17 @@ static void drop_names(struct vm *vm, bool remove)
 	}
 }
 
+/* exec=. What this process holds of them, the supervisor forked after them closes. */
+static int start_spawners(struct vm *vm, struct err *e)
+{
+	int r = 0;
+
+	for (unsigned i = 0; i < vm->options->n_devices && r == 0; i++)
+		if (vm->options->devices[i].exec)
+			r = spawner_start(&vm->spawners[i], &vm->options->devices[i], e);
+	return r;
+}
+
 static int init_supervisor(struct vm *vm, struct err *e)
 {
 	const struct options *o = vm->options;
@@ -228,6 +239,12 @@ static int connect_device(struct vm *vm, struct vhost_user_device *d, struct err
 	if (o->server) {
 		log_info("device %s: waits at %s for its daemon", d->id, o->socket);
 		vhost_user_link_begin(&d->link, &vhost_user_door_dialer, &vm->doors[o->number],
+				      o->number);
+		return 0;
+	}
+	if (o->exec) {
+		spawner_use(&vm->spawners[o->number], &vm->loop);
+		vhost_user_link_begin(&d->link, &spawner_dialer, &vm->spawners[o->number],
 				      o->number);
 		return 0;
 	}
@@ -430,6 +447,7 @@ static int (*const boot_order[])(struct vm *vm, struct err *e) = {
 	init_report,
 	vm_vmshm_listen,
 	listen_for_daemons,
+	start_spawners,		/* forked before this process has given up any right */
 	init_supervisor,	/* forked before there is anything to inherit */
 	init_loop,
 	vm_life_init,

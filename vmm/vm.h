@@ -3,9 +3,9 @@
  * The virtual machine: every part, wired by explicit calls in boot order (vm_init), and its life.
  *
  * One process, one loop thread (main's), one thread a vCPU, one supervisor process or two
- * (supervisor.h). Devices run under machine.lock, from the loop or from a vCPU's exit. Resetting
- * is: vCPUs parked -> devices stopped by their daemons -> registers, kernel and tables as at power
- * on -> vCPUs go on; the daemons stay connected.
+ * (supervisor.h), one keeper process an exec= (keeper.h). Devices run under machine.lock, from the
+ * loop or from a vCPU's exit. Resetting is: vCPUs parked -> devices stopped by their daemons ->
+ * registers, kernel and tables as at power on -> vCPUs go on; the daemons stay connected.
  */
 #ifndef VMM_VM_H
 #define VMM_VM_H
@@ -31,6 +31,7 @@
 #include "vmm/options.h"
 #include "vmm/report.h"
 #include "vmm/sandbox.h"
+#include "vmm/spawner.h"
 #include "vmm/supervisor.h"
 #include "vmm/vcpu.h"
 
@@ -49,6 +50,8 @@ struct vm {
 	const struct options *options;
 	struct report report;
 	struct supervisor supervisor;
+	struct spawner spawners[OPTIONS_LIST_MAX];	/* by --vhost-user; pid 0: it is not with
+							 * exec= */
 	/* By --vmshm, the first n_events_socks: what events= listens on, until the device takes
 	 * it; or -1. */
 	int events_socks[OPTIONS_LIST_MAX];

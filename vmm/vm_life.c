@@ -347,6 +347,7 @@ int vm_fini(struct vm *vm)
 		vu_tap_fini(&vm->taps[i]);
 	vu_trace_close(&vm->trace);
 	vm_vmshm_fini(vm);
+	spawners_end(vm->spawners, vm->options->n_devices);
 	guest_mem_discard(&vm->mem);
 	supervisor_end(&vm->supervisor);
 	return r;

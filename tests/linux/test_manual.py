@@ -2,6 +2,7 @@
 """The examples of minivmm(1) are run as they are written; of a translation from QEMU, both sides."""
 import functools
 import json
+import os
 import re
 import shlex
 import shutil
@@ -47,7 +48,10 @@ def set_up(t, words):
     """The files and daemons that the examples name; and the program as if it were installed."""
     for name in ("bin", "share/minivmm"):
         (t.dir / name).mkdir(parents=True)
-    shutil.copy(t.minivmm, t.dir / "bin/minivmm")
+    for program in t.minivmm, t.backend:
+        shutil.copy(program, t.dir / "bin")
+    for name in {*re.findall(r"=(\w+\.img)", " ".join(words))}:
+        (t.dir / name).write_bytes(bytes(2 << 20))
     for name in ("vmlinux", "bzImage", "share/minivmm/vmlinux"):
         (t.dir / name).write_bytes(power_off_kernel())
     (t.dir / "initrd.cpio").write_bytes(bytes(512))
@@ -64,7 +68,8 @@ def set_up(t, words):
 
 def run_minivmm(t, words):
     assert words[0] == "minivmm", words[0]
-    code = t.start("minivmm", [t.dir / "bin/minivmm", *words[1:]], cwd=t.dir).wait(60)
+    env = {**os.environ, "PATH": f"{t.dir / 'bin'}:{os.environ['PATH']}"}
+    code = t.start("minivmm", [t.dir / "bin/minivmm", *words[1:]], cwd=t.dir, env=env).wait(60)
     assert code == 0, f"minivmm ended with {code}"
 
 

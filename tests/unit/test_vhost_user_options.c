@@ -347,6 +347,30 @@ static void two_devices_have_neither_one_name_nor_one_socket(void **state)
 	}
 }
 
+static void a_command_is_a_way_to_the_daemon(void **state)
+{
+	const struct vhost_user_options *o;
+
+	(void)state;
+	o = parsed("rng,exec=/usr/bin/rng --fd %d");
+	assert_null(o->socket);
+	assert_true(o->command.by_fd);
+	assert_int_equal(o->command.count, 3);
+	assert_true(o->reconnect);
+	o = parsed("exec=qsd --blockdev driver=file,,node-name=d --export addr.path=%s,reconnect=off");
+	assert_string_equal(o->type->name, "blk");
+	assert_string_equal(o->exec, "qsd --blockdev driver=file,node-name=d --export addr.path=%s");
+	assert_false(o->reconnect);
+	assert_false(parsed("blk,exec=a %s,on-lost=exit")->reconnect);
+	refused("blk,exec=a %s,socket=s", "give one");
+	refused("blk,exec=a %s,fd=5", "give one");
+	refused("blk.sock,exec=a %s", "exec= gives another");
+	refused("blk,exec=a %s,server=on", "server=on");
+	refused("blk,exec=a", "exec=a: where is the daemon to be found?");
+	refused("blk,exec=a 'b %s", "is not closed");
+	refused("blk,exec=qsd driver=file,node-name=d %s", "of a comma in exec=, write two");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -375,6 +399,7 @@ int main(void)
 		cmocka_unit_test_teardown(a_name_has_letters_that_fit_a_message, teardown),
 		cmocka_unit_test_teardown(a_quirk_of_the_daemon_is_one_that_is_known, teardown),
 		cmocka_unit_test(two_devices_have_neither_one_name_nor_one_socket),
+		cmocka_unit_test(a_command_is_a_way_to_the_daemon),
 	};
 
 	return cmocka_run_group_tests_name("vhost_user_options", tests, NULL, NULL);
