@@ -37,13 +37,25 @@ int spawner_start(struct spawner *s, const struct vhost_user_options *o, struct 
 	return r;
 }
 
+#define GONE "the process that starts its daemon is gone"
+
 static int order(struct spawner *s, enum keeper_order what, struct err *e)
 {
 	const uint32_t message = what;
 
 	if (s->sock >= 0 && fd_send(s->sock, &message, sizeof(message), NULL, 0) > 0)
 		return 0;
-	return err_set(e, -EPIPE, "the process that starts its daemon is gone");
+	return err_set(e, -EPIPE, GONE);
+}
+
+/* The first is missed at the start, where nobody puts the device's name in front. */
+static void give_up(struct vhost_user_link *l, const char *why)
+{
+	struct err e;
+
+	err_set(&e, -ENOTCONN, "%s%s%s%s", l->first ? "device " : "", l->first ? l->name : "",
+		l->first ? ": " : "", why);
+	vhost_user_link_end(l, e.msg);
 }
 
 static struct vhost_user_link *answered(struct spawner *s)
@@ -67,11 +79,8 @@ static void explain(struct spawner *s, struct vhost_user_link *l, const char *wh
 
 static void connected(struct vhost_user_link *l, const struct keeper_answer *a, int *sock)
 {
-	struct err e;
-
 	if (a->error && l->first) {
-		err_set(&e, -ENOTCONN, "device %s: %s", l->name, a->why.msg);
-		vhost_user_link_end(l, e.msg);
+		give_up(l, a->why.msg);
 		return;
 	}
 	/* No pidfd: of a pair nobody can tell who has the other end, and the keeper ends who does
@@ -98,7 +107,7 @@ static void answer_due(void *arg, uint32_t events)
 	if (s->explaining)
 		explain(s, l, n == sizeof(a) ? a.why.msg : "");
 	else if (n <= 0 && n != -EPROTO)
-		vhost_user_link_end(l, "the process that starts its daemon is gone");
+		give_up(l, GONE);
 	else
 		connected(l, &a, &sock);
 	fd_close(&sock);
@@ -123,7 +132,9 @@ static int ask(void *ctx, struct vhost_user_link *l, struct err *e)
 	struct spawner *s = ctx;
 	int r = order(s, KEEPER_START, e);
 
-	return r ? r : await_answer(s, l, e);
+	if (r == 0)
+		r = await_answer(s, l, e);
+	return r && l->first ? err_prefix(e, r, "device %s: ", l->name) : r;
 }
 
 static void forget(void *ctx, struct vhost_user_link *l)

@@ -284,6 +284,16 @@ static void who_is_of_no_use_is_ended_and_explained(void **state)
 	}
 }
 
+static void without_a_keeper_there_is_none(void **state)
+{
+	struct rig *r = *state;
+
+	begin(r, "sleep 1000 %d");
+	assert_int_equal(kill(r->s.pid, SIGKILL), 0);
+	until_it_is_given_up(r);
+	assert_string_equal(r->never.msg, "device rng0: the process that starts its daemon is gone");
+}
+
 /* Its end */
 
 /* A daemon whose processes are everywhere: in its group, in another session, without a parent. */
@@ -393,6 +403,7 @@ int main(void)
 		CASE(what_cannot_be_started_says_why),
 		CASE(who_ends_before_he_listens_says_how),
 		CASE(who_is_of_no_use_is_ended_and_explained),
+		CASE(without_a_keeper_there_is_none),
 		CASE(all_that_came_of_it_ends_with_the_machine),
 		CASE(one_that_hangs_is_ended_at_once),
 		CASE(the_next_one_is_started_when_one_is_lost),
