@@ -95,6 +95,7 @@ void vhost_user_again_resume(struct vhost_user_device *dev)
 	vhost_user_device_latch(dev);
 	for (unsigned i = 0; i < f->n_rings && r == 0; i++)
 		r = place_ring(dev, i, &e);
+	vhost_user_config_restore(dev);
 	if (r == 0)
 		r = vu_frontend_start(f, vhost_user_offer_acked(dev), &e);
 	if (r) {
@@ -104,7 +105,6 @@ void vhost_user_again_resume(struct vhost_user_device *dev)
 		return;
 	}
 	dev->run = VHOST_USER_STARTING;
-	vhost_user_config_restore(dev);
 	/* What the dead daemon gave back last, it may not have said any more. */
 	for (unsigned i = 0; i < f->n_rings; i++)
 		if (f->rings[i].enabled)

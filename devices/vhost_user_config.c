@@ -48,16 +48,6 @@ bool vhost_user_config_load_next(struct vhost_user_device *dev)
 	return memcmp(before, config, sizeof(before)) != 0;
 }
 
-void vhost_user_config_restore(struct vhost_user_device *dev)
-{
-	const struct virtio_config_window *w = &dev->virtio.config_window;
-
-	for (unsigned i = w->off; dev->type->config_kept && i < (unsigned)w->off + w->len; i++)
-		if (dev->virtio.config[i] != dev->frontend.config[i])
-			vhost_user_config_written(dev, i, 1);
-	vhost_user_config_flush(dev);
-}
-
 static bool has_answer(void *arg)
 {
 	struct vhost_user_device *dev = arg;
@@ -126,19 +116,35 @@ static bool is_dirty(const struct vhost_user_device *dev, unsigned byte)
 	return byte < VIRTIO_CONFIG_MAX && dev->config_dirty[byte / 64] & BIT64(byte % 64);
 }
 
-void vhost_user_config_flush(struct vhost_user_device *dev)
+/* To the front end's copy, and to its daemon by @send. */
+static void hand_on(struct vhost_user_device *dev,
+		    void (*send)(struct vu_frontend *f, unsigned off, unsigned len))
 {
 	struct vu_frontend *f = &dev->frontend;
 
-	if (dev->lost || (dev->type->config_kept && is_ahead(dev)))
-		return;
 	for (unsigned at = 0, len; at < VIRTIO_CONFIG_MAX; at += len + 1) {
 		for (len = 0; is_dirty(dev, at + len); len++)
 			f->config[at + len] = dev->virtio.config[at + len];
 		if (len)
-			vu_frontend_config_write(f, at, len);
+			send(f, at, len);
 	}
 	memset(dev->config_dirty, 0, sizeof(dev->config_dirty));
+}
+
+void vhost_user_config_flush(struct vhost_user_device *dev)
+{
+	if (!dev->lost && !(dev->type->config_kept && is_ahead(dev)))
+		hand_on(dev, vu_frontend_config_write);
+}
+
+void vhost_user_config_restore(struct vhost_user_device *dev)
+{
+	const struct virtio_config_window *w = &dev->virtio.config_window;
+
+	for (unsigned i = w->off; dev->type->config_kept && i < (unsigned)w->off + w->len; i++)
+		if (dev->virtio.config[i] != dev->frontend.config[i])
+			vhost_user_config_written(dev, i, 1);
+	hand_on(dev, vu_frontend_config_keep);
 }
 
 void vhost_user_config_work(struct vhost_user_device *dev)

@@ -20,7 +20,7 @@ void vhost_user_config_load(struct vhost_user_device *dev);
 /* Loop. The same with a daemon that is not the first, but what the driver chose stays while its
  * life goes on, of a type that keeps it (config_kept). Whether the guest's copy changed. */
 bool vhost_user_config_load_next(struct vhost_user_device *dev);
-/* Loop, the front end STARTING. Hands on what the driver chose, where the daemon has another. */
+/* Loop, before vu_frontend_start. Hands on what the driver chose, where the daemon has another. */
 void vhost_user_config_restore(struct vhost_user_device *dev);
 /* Any thread. The guest is about to read @size bytes of it at @off: VU_CONFIG_REGION is made now,
  * since the guest may move the region; nowhere it has no size. Of a type whose config is asked

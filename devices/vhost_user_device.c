@@ -70,6 +70,7 @@ static void start_step(struct vhost_user_device *dev)
 	loop_timer_cancel(dev->machine->loop, &dev->patience);
 	vhost_user_device_latch(dev);
 	r = d->transport->connect(d, &e);
+	vhost_user_config_restore(dev);
 	if (!r)
 		r = vu_frontend_start(&dev->frontend, vhost_user_offer_acked(dev), &e);
 	if (r) {
@@ -78,7 +79,6 @@ static void start_step(struct vhost_user_device *dev)
 		return;
 	}
 	dev->run = VHOST_USER_STARTING;
-	vhost_user_config_restore(dev);
 }
 
 /* No one touches the rings any more. */

@@ -280,6 +280,9 @@ void vu_frontend_stop(struct vu_frontend *f);
 /* Guest wrote config space: SET_CONFIG of the cache's bytes [off, off + len). What is beyond the
  * config or comes while connecting is dropped. Any number of writes costs no memory. */
 void vu_frontend_config_write(struct vu_frontend *f, unsigned off, unsigned len);
+/* The same before vu_frontend_start, with which it goes out: after the features, which may be what
+ * allows it, and before a ring is enabled. */
+void vu_frontend_config_keep(struct vu_frontend *f, unsigned off, unsigned len);
 
 /* Reads the config again, after every write of before this call has reached the daemon: config_read
  * or `lost` follows. Asking again meanwhile is the same as once. */

@@ -159,12 +159,26 @@ void vu_frontend_config_read(struct vu_frontend *f)
 	vu_engine_pump(f);
 }
 
-void vu_frontend_config_write(struct vu_frontend *f, unsigned off, unsigned len)
+bool vu_config_is_owed(const struct vu_frontend *f)
+{
+	uint64_t dirty = 0;
+
+	for (size_t i = 0; i < ARRAY_SIZE(f->config_dirty); i++)
+		dirty |= f->config_dirty[i];
+	return dirty;
+}
+
+void vu_frontend_config_keep(struct vu_frontend *f, unsigned off, unsigned len)
 {
 	if (f->state == VU_CONNECTING || f->state == VU_GONE || !vu_has(f, VU_PF_CONFIG) ||
 	    !range_ok(off, len, f->params.config_size))
 		return;
 	for (unsigned i = off; i < off + len; i++)
 		f->config_dirty[i / 64] |= BIT64(i % 64);
+}
+
+void vu_frontend_config_write(struct vu_frontend *f, unsigned off, unsigned len)
+{
+	vu_frontend_config_keep(f, off, len);
 	vu_engine_pump(f);
 }

@@ -188,7 +188,13 @@ static void run_script(struct vu_frontend *f)
 			end_script(f);
 			return;
 		}
-		run_step(f);
+		if (!f->step->after_config || !vu_config_is_owed(f)) {
+			run_step(f);
+			continue;
+		}
+		vu_config_pump(f);
+		if (vu_config_is_owed(f))
+			return;
 	}
 }
 

@@ -24,6 +24,7 @@ struct vu_step {
 	uint8_t group;		/* neighbours of one group are done ring by ring; 0: once */
 	bool repeat;		/* again until there is nothing to send */
 	bool hold;		/* nothing else is sent before the answer */
+	bool after_config;	/* what the guest wrote to config space goes out first */
 	/* Makes the message's payload and fds (borrowed). 1: send it, 0: nothing to send, or
 	 * -errno with @e. NULL: no payload. */
 	int (*fill)(struct vu_frontend *f, unsigned ring, struct vu_msg *m, struct err *e);
@@ -100,6 +101,8 @@ int vu_config_fill(struct vu_frontend *f, unsigned ring, struct vu_msg *m, struc
 int vu_config_first(struct vu_frontend *f, const struct vu_pending *p, const struct vu_msg *m,
 		    struct err *e);
 void vu_config_pump(struct vu_frontend *f);
+/* Whether the guest wrote what has not gone out yet. */
+bool vu_config_is_owed(const struct vu_frontend *f);
 
 /* frontend_back.c. Makes the socket pair, the daemon's end is f->lent. 0 or -errno with @e. */
 int vu_back_init(struct vu_frontend *f, struct err *e);

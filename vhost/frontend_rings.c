@@ -217,7 +217,7 @@ static const struct vu_step start_steps[] = {
 	{ VU_SET_VRING_ERR, .group = 2, .fill = fill_err },
 	{ VU_SET_VRING_CALL, .group = 2, .fill = fill_call },
 	{ VU_SET_VRING_KICK, .group = 2, .fill = fill_kick },
-	{ VU_SET_VRING_ENABLE, .group = 3, .fill = fill_enable },
+	{ VU_SET_VRING_ENABLE, .group = 3, .after_config = true, .fill = fill_enable },
 	{ VU_SET_STATUS, NEEDS(STATUS), .fill = fill_status_running },
 	{ 0 },
 };

@@ -93,7 +93,7 @@ static void config_is_written(struct vhost_user_rig *r, uint8_t wce)
  * nothing of it. */
 static void assert_told(struct vhost_user_rig *r, uint8_t wce)
 {
-	const char *order, *features, *config;
+	const char *order, *features, *config, *enable;
 
 	vhost_user_rig_interrupts(r, 0);
 	vhost_user_rig_new_daemon(r);
@@ -102,7 +102,8 @@ static void assert_told(struct vhost_user_rig *r, uint8_t wce)
 	order = scripted_daemon_order(&r->daemon);
 	features = strstr(order, "SET_FEATURES");
 	config = strstr(order, "SET_CONFIG");
-	assert_true(features && config && features < config);
+	enable = strstr(order, "SET_VRING_ENABLE");
+	assert_true(features && config && enable && features < config && config < enable);
 	assert_int_equal(r->daemon.config[WCE], wce);
 	assert_int_equal(guest_read(&r->guest, VIRTIO_PCI_DEVICE_CONFIG + WCE, 1), wce);
 	assert_int_equal(vhost_user_rig_interrupts(r, 0), 0);
