@@ -12,6 +12,9 @@
 #include "devices/vhost_user_offer.h"
 #include "vhost/remains.h"
 
+/* One that has no memory for a moment may refuse, too, and not the next time. */
+enum { REFUSALS_MAX = 3 };
+
 void vhost_user_again_failed(struct vhost_user_device *dev, const char *why)
 {
 	vu_frontend_fini(&dev->frontend);
@@ -28,6 +31,18 @@ static bool is_stalled(const struct vhost_user_device *dev)
 bool vhost_user_again_may_resume(const struct vhost_user_device *dev)
 {
 	return dev->on_lost == VHOST_USER_WAIT && vhost_user_link_is_on(&dev->link);
+}
+
+bool vhost_user_again_is_hopeless(struct vhost_user_device *dev)
+{
+	if (dev->run != VHOST_USER_STARTING || !dev->frontend.refused)
+		return false;
+	if (++dev->refusals < REFUSALS_MAX)
+		return false;
+	log_error("device %s cannot go on: its daemon said no to %u starts in a row: it works when the guest"
+		  " has reset it", dev->id, dev->refusals);
+	dev->refusals = 0;
+	return true;
 }
 
 /* A stalled device has more to be served than an idle one. */

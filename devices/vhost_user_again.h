@@ -30,6 +30,9 @@ void vhost_user_again_ready(struct vhost_user_device *dev);
 void vhost_user_again_failed(struct vhost_user_device *dev, const char *why);
 /* Whether a running device that has lost its daemon may go on with the next one. */
 bool vhost_user_again_may_resume(const struct vhost_user_device *dev);
+/* A running device has lost its daemon. Whether that is for good, until the guest resets it: one
+ * after the other refuses what it was left with, and so would the next. */
+bool vhost_user_again_is_hopeless(struct vhost_user_device *dev);
 /* The device is LOST and was not told to the guest, and there is a daemon: its rings go on, or the
  * guest is told. */
 void vhost_user_again_resume(struct vhost_user_device *dev);

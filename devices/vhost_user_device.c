@@ -224,6 +224,7 @@ static void daemon_started(void *arg)
 {
 	struct vhost_user_device *dev = arg;
 
+	dev->refusals = 0;
 	if (dev->run == VHOST_USER_STARTING)
 		dev->run = VHOST_USER_RUNNING;
 	machine_wake(dev->machine);
@@ -240,7 +241,7 @@ static void daemon_stopped(void *arg)
 static void daemon_lost(void *arg, const char *why, bool daemon_dead)
 {
 	struct vhost_user_device *dev = arg;
-	bool spawned;
+	bool spawned, hopeless;
 
 	if (vhost_user_link_is_trying(&dev->link)) {
 		vhost_user_again_failed(dev, why);
@@ -267,13 +268,14 @@ static void daemon_lost(void *arg, const char *why, bool daemon_dead)
 		vhost_user_link_lost(&dev->link);
 		return;
 	}
+	hopeless = vhost_user_again_is_hopeless(dev);
 	dev->run = VHOST_USER_LOST;
 	dev->daemon_dead = daemon_dead;
 	if (daemon_dead)
 		vhost_user_link_lost(&dev->link);
 	if (dev->virtio.resetting)
 		stop_step(dev);
-	else if (!vhost_user_again_may_resume(dev))
+	else if (hopeless || !vhost_user_again_may_resume(dev))
 		virtio_needs_reset(&dev->virtio, NULL);
 	else if (!daemon_dead && !spawned)
 		log_warn("device %s waits for the end of its daemon, which may still use its rings",

@@ -107,6 +107,7 @@ struct vhost_user_device {
 	enum vhost_user_run run;
 	bool emptying;			/* stopped, but the window is not empty yet */
 	struct loop_timer patience;	/* of an exit that waits for a start, which for a daemon */
+	unsigned refusals;		/* starts in a row to which daemons said no */
 	struct misuse not_started;	/* DRIVER_OKs that came to nothing */
 	struct loop_job work;
 	uint64_t config_dirty[VIRTIO_CONFIG_MAX / 64];	/* vhost_user_config.c's: bytes written,

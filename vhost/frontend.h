@@ -247,6 +247,7 @@ struct vu_frontend {
 	unsigned notices;		/* mask of what is to be told */
 	char why[448];
 	bool daemon_dead;
+	bool refused;			/* lost by a request that was answered with no */
 };
 
 /*

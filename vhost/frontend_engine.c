@@ -250,6 +250,7 @@ static void take_answer(struct vu_frontend *f, struct vu_msg *m)
 		f->n_pending--;
 		vu_engine_await(f);
 		r = p.answer ? p.answer(f, &p, m, &e) : vu_engine_check_ack(&p, m, &e);
+		f->refused = r < 0 && !vu_msg_types[p.request].replies && m->payload.u64;
 	}
 	if (r < 0)
 		vu_frontend_lost(f, false, "%s", e.msg);

@@ -242,6 +242,34 @@ static void a_reset_does_not_wait_for_eventfds_that_the_daemon_made_block(void *
 	assert_int_equal(guest_status(&r->guest), 0);
 }
 
+/* As one does of whom the ring and the in-flight buffer say two things. */
+static void daemons_that_all_refuse_what_is_left_are_not_asked_for_ever(void **state)
+{
+	struct vhost_user_rig *r = running(state);
+
+	for (int i = 0; i < 3; i++) {
+		assert_false(vhost_user_rig_needs_reset(r));
+		if (i == 0)
+			vhost_user_rig_lose(r);
+		vhost_user_rig_new_daemon(r);
+		r->daemon.protocol |= BIT64(VU_PF_REPLY_ACK);
+		r->daemon.fault = FAULT_REFUSE;
+		r->daemon.fault_on = VU_SET_VRING_KICK;
+		vhost_user_rig_answer(r);
+		assert_true(r->dev.lost);
+		scripted_daemon_fini(&r->daemon);
+		vhost_user_rig_settle(r);
+	}
+	assert_true(vhost_user_rig_needs_reset(r));
+	assert_int_equal(vhost_user_rig_interrupts(r, 0), 1);
+	/* A fresh start is another thing. */
+	guest_set_status(&r->guest, 0);
+	vhost_user_rig_settle(r);
+	vhost_user_rig_come_back(r);
+	vhost_user_rig_run(r, 2);
+	assert_int_equal(r->dev.run, VHOST_USER_RUNNING);
+}
+
 /* One more would not fit, and a write of it waits for who reads. */
 static void fill_for_good(int eventfd)
 {
@@ -458,6 +486,7 @@ int main(void)
 		CASE(a_driver_may_reset_it_while_it_waits),
 		CASE(a_reset_does_not_wait_for_eventfds_that_the_daemon_made_block),
 		CASE(eventfds_that_the_daemon_filled_hold_up_nobody),
+		CASE(daemons_that_all_refuse_what_is_left_are_not_asked_for_ever),
 		CASE(a_machine_may_be_reset_while_it_waits),
 		CASE(requests_out_of_turn_without_a_buffer_need_a_reset),
 		CASE(packed_rings_need_a_reset),
