@@ -43,7 +43,7 @@ bool vhost_user_config_load_next(struct vhost_user_device *dev)
 
 	memcpy(before, config, sizeof(before));
 	vhost_user_config_load(dev);
-	if (dev->type->config_kept && is_ahead(dev))
+	if (dev->type->config == VU_CONFIG_OWN || (dev->type->config_kept && is_ahead(dev)))
 		memcpy(config + w->off, before + w->off, w->len);
 	return memcmp(before, config, sizeof(before)) != 0;
 }

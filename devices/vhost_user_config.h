@@ -17,8 +17,9 @@ struct vhost_user_device;
 /* Loop, and set-up. The guest's copy becomes the daemon's (or, of VU_CONFIG_OWN, what it is after a
  * reset), but for the number of queues; of VU_CONFIG_REGION there is nothing of the daemon's. */
 void vhost_user_config_load(struct vhost_user_device *dev);
-/* Loop. The same with a daemon that is not the first, but what the driver chose stays while its
- * life goes on, of a type that keeps it (config_kept). Whether the guest's copy changed. */
+/* Loop. The same later in the device's life, but what the driver chose stays: of a type that keeps
+ * it (config_kept), while another daemon does not know it yet; and what no daemon knows. Whether
+ * the guest's copy changed. */
 bool vhost_user_config_load_next(struct vhost_user_device *dev);
 /* Loop, before vu_frontend_start. Hands on what the driver chose, where the daemon has another. */
 void vhost_user_config_restore(struct vhost_user_device *dev);

@@ -301,7 +301,7 @@ static void daemon_config_changed(void *arg)
 	if (!dev->realized)
 		return;
 	vhost_user_config_flush(dev);
-	vhost_user_config_load(dev);
+	vhost_user_config_load_next(dev);
 	virtio_config_changed(&dev->virtio);
 }
 

@@ -157,6 +157,23 @@ static void what_a_driver_writes_to_a_scsi_adapter_stays_here_until_its_reset(vo
 	assert_int_equal(config(r, sense, 4), 96);
 }
 
+static void what_a_driver_wrote_to_a_scsi_adapter_outlives_its_daemon(void **state)
+{
+	struct vhost_user_rig *r = *state;
+	uint64_t sense = CONFIG(virtio_scsi_config, sense_size);
+
+	vhost_user_rig_plug(r, "scsi,socket=/run/scsi,queues=1");
+	vhost_user_rig_reconnects(r);
+	vhost_user_rig_run(r, 3);
+	guest_write(&r->guest, sense, 4, 64);
+	vhost_user_rig_interrupts(r, 0);
+	vhost_user_rig_lose(r);
+	vhost_user_rig_come_back(r);
+
+	assert_int_equal(config(r, sense, 4), 64);
+	assert_int_equal(vhost_user_rig_interrupts(r, 0), 0);
+}
+
 static void a_daemon_that_does_not_say_gets_one_queue_of_commands(void **state)
 {
 	struct vhost_user_rig *r = *state;
@@ -466,6 +483,7 @@ int main(void)
 		TYPE_TEST(a_console_whose_daemon_does_not_say_has_four),
 		TYPE_TEST(a_scsi_adapter_has_its_config_from_here),
 		TYPE_TEST(what_a_driver_writes_to_a_scsi_adapter_stays_here_until_its_reset),
+		TYPE_TEST(what_a_driver_wrote_to_a_scsi_adapter_outlives_its_daemon),
 		TYPE_TEST(a_daemon_that_does_not_say_gets_one_queue_of_commands),
 		TYPE_TEST(an_interface_has_what_its_daemon_does_not_say),
 		TYPE_TEST(the_address_that_is_made_follows_from_the_socket),
