@@ -18,7 +18,8 @@ struct json {
 
 /* Begins an object in @buf of @size bytes, at least 8. */
 void json_begin(struct json *j, char *buf, size_t size);
-/* Adds a member. Text may hold anything; numbers of 64 bits that a reader may round are better
+/* Adds a member. Text is UTF-8, of which all but printable ASCII is escaped, so that a line may be shown
+ * to anybody; it may hold anything, a byte that is none of UTF-8 becomes U+FFFD. Numbers of 64 bits that a reader may round are better
  * written by json_hex, as a string ("0x1f"). */
 void json_text(struct json *j, const char *name, const char *text);
 void json_number(struct json *j, const char *name, uint64_t n);

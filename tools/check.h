@@ -144,13 +144,13 @@ struct check_report {
 	unsigned counts[CHECK_VERDICTS];
 };
 
-void check_report_begin(struct check_report *r, const struct check_options *o);
+void check_report_begin(struct check_report *r);
 void check_report_rule(struct check_report *r, const struct check_rule *rule,
 		       enum check_verdict verdict, const char *why);
 /* Prints every rule's id, section and sentence. */
 void check_report_list(void);
-/* Says the sums. */
-void check_report_end(struct check_report *r);
+/* Says the sums and, in JSON, what was asked for. */
+void check_report_end(struct check_report *r, const struct check_options *o);
 
 /* Judges the daemon by all rules, in order. 0, or -errno with @e: it could not be tried. */
 int check_run(const struct check_options *o, struct check_report *report, struct err *e);

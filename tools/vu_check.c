@@ -67,9 +67,9 @@ int vu_check_main(int argc, char **argv)
 	}
 	code = parse(argc, argv, &o, &report.json, &e);
 	if (!code) {
-		check_report_begin(&report, &o);
+		check_report_begin(&report);
 		code = check_run(&o, &report, &e) ? FAILED : DONE;
-		check_report_end(&report);
+		check_report_end(&report, &o);
 		/* What could not be tried and nobody is to blame for is no success either. */
 		if (report.counts[CHECK_FAIL] || report.counts[CHECK_BLOCKED])
 			code = FAILED;

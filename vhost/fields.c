@@ -17,7 +17,7 @@
 	{ "mmap_offset", base + offsetof(type, mmap_offset), 8, stride_, VU_FIELD_HEX }, NONE
 
 FIELDS none[] = { NONE };
-FIELDS result[] = { U64("result", VU_FIELD_DEC) };
+FIELDS result[] = { U64("result", VU_FIELD_HEX) };
 FIELDS features[] = { U64("features", VU_FIELD_HEX) };
 FIELDS protocol[] = { U64("protocol_features", VU_FIELD_PROTOCOL) };
 FIELDS queues[] = { U64("queues", VU_FIELD_DEC) };

@@ -113,19 +113,21 @@ static void begin(struct vu_trace *t, struct json *j, const char *device)
 		json_text(j, "device", device);
 }
 
-/* Tells how many messages are missing since the last that was written. */
+/* Tells how many messages and events are missing since the last that was written. */
 static bool tell_dropped(struct vu_trace *t)
 {
 	struct json j;
 
-	if (t->dropped == t->told_dropped)
+	if (t->dropped == t->told_dropped && t->events_dropped == t->told_events)
 		return true;
 	begin(t, &j, NULL);
 	json_text(&j, "event", "dropped");
 	json_number(&j, "messages", t->dropped - t->told_dropped);
+	json_number(&j, "events", t->events_dropped - t->told_events);
 	if (!put_line(t, json_end(&j)))
 		return false;
 	t->told_dropped = t->dropped;
+	t->told_events = t->events_dropped;
 	return true;
 }
 
@@ -254,13 +256,18 @@ void vu_trace_event(struct vu_trace *t, const char *device, const char *event, c
 {
 	struct json j;
 
-	if (t->fd < 0 || !tell_dropped(t))
+	if (t->fd < 0)
 		return;
+	if (!tell_dropped(t)) {
+		t->events_dropped++;
+		return;
+	}
 	begin(t, &j, device);
 	json_text(&j, "event", event);
 	if (name)
 		json_text(&j, name, text);
-	put_line(t, json_end(&j));
+	if (!put_line(t, json_end(&j)))
+		t->events_dropped++;
 }
 
 void vu_trace_close(struct vu_trace *t)
@@ -273,9 +280,11 @@ void vu_trace_close(struct vu_trace *t)
 	json_text(&j, "event", "end");
 	json_number(&j, "messages", t->messages);
 	json_number(&j, "dropped", t->dropped);
+	json_number(&j, "events_dropped", t->events_dropped);
 	put_line(t, json_end(&j));
-	if (t->dropped)
-		log_warn("--vu-trace: %" PRIu64 " of %" PRIu64 " messages are missing in %s: its reader is too slow,"
-			 " or it cannot be written", t->dropped, t->messages, t->what);
+	if (t->dropped || t->events_dropped)
+		log_warn("--vu-trace: %" PRIu64 " of %" PRIu64 " messages and %" PRIu64 " events are missing in %s:"
+			 " its reader is too slow, or it cannot be written", t->dropped, t->messages,
+			 t->events_dropped, t->what);
 	fd_close(&t->fd);
 }

@@ -3,8 +3,8 @@
  * --vu-trace: one JSON object a line for each vhost-user message, in a file or pipe.
  *
  * Theory of operation. A line is written at once and never waited for: who reads slowly loses
- * lines, and is told how many (an object with "event": "dropped" where they are missing, and the sum
- * in the last one, "event": "end"). Files are written as ever; a pipe, FIFO, terminal or socket is
+ * lines, and is told how many (an object with "event": "dropped" where they are missing, and the sums
+ * in the last one, "event": "end"), messages and events each. Files are written as ever; a pipe, FIFO, terminal or socket is
  * used without blocking, whoever shares it does not notice. What a full pipe takes of a line is
  * completed before anything else, so every line is whole. Opened before the sandbox closes paths;
  * afterwards it needs write(2). All in the loop thread, under the device lock.
@@ -29,7 +29,8 @@ struct vu_trace {
 	char what[128];			/* as the user named it, for messages */
 	uint64_t start;			/* clock_ns() that lines count from */
 	uint64_t messages, dropped;	/* of `messages`, those whose line was not written */
-	uint64_t told_dropped;		/* of `dropped`, told by a line so far */
+	uint64_t events_dropped;	/* what is no message, and was not written */
+	uint64_t told_dropped, told_events;	/* of these two, told by a line so far */
 	struct misuse failed;
 	char line[VU_TRACE_LINE];	/* being made */
 	char rest[VU_TRACE_LINE];	/* of a line that was not taken whole */

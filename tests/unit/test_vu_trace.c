@@ -13,36 +13,42 @@
 #include <sys/stat.h>
 #include <unistd.h>
 #include <cmocka.h>
+#include <jansson.h>
 
 #include "base/fd.h"
 #include "tests/unit/process.h"
 #include "tests/unit/tapped.h"
-#include "tools/json_line.h"
 #include "tools/vu_trace.h"
 #include "vhost/fields.h"
 
-/* Reads the next line of *@at, which is changed; false at the end. */
-static bool next_line(char **at, struct json_line *ret)
+/* Reads the next line of *@at, which is moved behind it; the caller's to json_decref. NULL at the end. */
+static json_t *next_line(const char **at)
 {
-	char *end = strchr(*at, '\n'), *line = *at;
-	struct err e;
+	const char *end = strchr(*at, '\n'), *line = *at;
+	json_error_t e;
+	json_t *j;
 
 	if (!end)
-		return false;
-	*end = '\0';
+		return NULL;
 	*at = end + 1;
-	if (json_line_parse(ret, line, &e))
-		fail_msg("%s: %s", e.msg, line);
-	return true;
+	j = json_loadb(line, (size_t)(end - line), JSON_REJECT_DUPLICATES, &e);
+	if (!j)
+		fail_msg("%s: %.*s", e.text, (int)(end - line), line);
+	return j;
 }
 
-static uint64_t number(const struct json_line *j, const char *name)
+static uint64_t number(const json_t *j, const char *name)
 {
-	uint64_t n = 0;
+	const json_t *value = json_object_get(j, name);
 
-	if (!json_line_number(j, name, &n))
+	if (!json_is_integer(value))
 		fail_msg("no number %s", name);
-	return n;
+	return (uint64_t)json_integer_value(value);
+}
+
+static const char *text_of(const json_t *j, const char *name)
+{
+	return json_string_value(json_object_get(j, name));
 }
 
 static struct owner *whole_life(struct tapped *t)
@@ -54,44 +60,52 @@ static struct owner *whole_life(struct tapped *t)
 	return t->owner;
 }
 
+struct counts {
+	unsigned to_daemon, answers, back;
+};
+
+static void count_line(struct counts *n, const struct owner *f, const json_t *j)
+{
+	const char *to = text_of(j, "to"), *name = text_of(j, "message");
+
+	assert_string_equal(text_of(j, "device"), "blk0");
+	if (!name)
+		return;
+	if (!strcmp(text_of(j, "channel"), "back")) {
+		n->back++;
+		assert_string_equal(name, "BACKEND_CONFIG_CHANGE_MSG");
+		return;
+	}
+	if (!strcmp(to, "daemon")) {
+		const struct scripted_seen *seen = &f->daemon.seen[n->to_daemon];
+
+		assert_string_equal(name, vu_request_name(seen->header.request));
+		assert_int_equal(number(j, "size"), seen->header.size);
+		assert_int_equal(number(j, "fds"), seen->nfds);
+		assert_int_equal(number(j, "n"), ++n->to_daemon);
+		return;
+	}
+	n->answers++;
+	assert_true(number(j, "answers") <= n->to_daemon);
+	assert_true(number(j, "took_ns") > 0);
+	assert_true(json_is_true(json_object_get(j, "reply")));
+}
+
 static void every_message_has_its_line_and_every_answer_its_request(void **state)
 {
 	struct tapped *t = *state;
 	struct owner *f = whole_life(t);
-	unsigned to_daemon = 0, answers = 0, back = 0;
-	struct json_line j;
-	char *at;
+	struct counts n = { 0 };
+	const char *at;
+	json_t *j;
 
 	tapped_trace(t);
-	for (at = t->text; next_line(&at, &j);) {
-		const char *to = json_line_text(&j, "to"), *name = json_line_text(&j, "message");
-
-		assert_string_equal(json_line_text(&j, "device"), "blk0");
-		if (!name)
-			continue;
-		if (!strcmp(json_line_text(&j, "channel"), "back")) {
-			back++;
-			assert_string_equal(name, "BACKEND_CONFIG_CHANGE_MSG");
-			continue;
-		}
-		if (!strcmp(to, "daemon")) {
-			assert_string_equal(name, vu_request_name(
-				f->daemon.seen[to_daemon].header.request));
-			assert_int_equal(number(&j, "size"),
-					 f->daemon.seen[to_daemon].header.size);
-			assert_int_equal(number(&j, "fds"), f->daemon.seen[to_daemon].nfds);
-			assert_int_equal(number(&j, "n"), ++to_daemon);
-			continue;
-		}
-		answers++;
-		assert_true(number(&j, "answers") <= to_daemon);
-		assert_true(number(&j, "took_ns") > 0);
-		assert_true(json_line_true(&j, "reply"));
-	}
-	assert_int_equal(to_daemon, f->daemon.received);
-	assert_true(answers > 25);
-	assert_int_equal(back, 2);
-	assert_int_equal(t->trace.messages, to_daemon + answers + back);
+	for (at = t->text; (j = next_line(&at)); json_decref(j))
+		count_line(&n, f, j);
+	assert_int_equal(n.to_daemon, f->daemon.received);
+	assert_true(n.answers > 25);
+	assert_int_equal(n.back, 2);
+	assert_int_equal(t->trace.messages, n.to_daemon + n.answers + n.back);
 }
 
 static void payloads_are_told_by_name(void **state)
@@ -102,7 +116,7 @@ static void payloads_are_told_by_name(void **state)
 		"\"ring\": 1, \"ring_flags\": \"0x0\", \"desc\": \"0x",
 		"\"queues\": ", "\"slots\": ", "\"gpa\": \"0x100000000\", \"bytes\": \"0x100000\"",
 		"\"offset\": 0, \"config_size\": 60, \"config_flags\": \"0x0\", \"config\": \"00",
-		"\"enable\": 1", "\"result\": 0", "\"status\": \"0x", "\"regions\": []",
+		"\"enable\": 1", "\"result\": \"0x0\"", "\"status\": \"0x", "\"regions\": []",
 	};
 	struct tapped *t = *state;
 
@@ -206,33 +220,94 @@ static size_t drain(int fd, char *text, size_t at, size_t size)
 	return at;
 }
 
+static void events(struct vu_trace *t, unsigned n)
+{
+	while (n--)
+		vu_trace_event(t, "blk0", "connected", "socket", "blk.sock");
+}
+
+struct gaps {
+	uint64_t messages, events;	/* there, or told to be missing */
+	uint64_t missing[2], end[2];	/* messages and events */
+};
+
+static void add_line(struct gaps *g, const json_t *j)
+{
+	const char *event = text_of(j, "event");
+
+	if (!event) {
+		g->messages++;
+	} else if (!strcmp(event, "connected")) {
+		g->events++;
+	} else if (!strcmp(event, "dropped")) {
+		g->missing[0] += number(j, "messages");
+		g->missing[1] += number(j, "events");
+	} else {
+		g->end[0] = number(j, "dropped");
+		g->end[1] = number(j, "events_dropped");
+	}
+}
+
 static void check_gaps(struct vu_trace *t, int reader)
 {
 	static char text[1 << 20];
-	uint64_t whole = 0, missing = 0, last = 0;
-	struct json_line j;
+	struct gaps g = { 0 };
+	const char *at = text;
 	size_t len;
-	char *at = text;
+	json_t *j;
 
 	messages(t, 3000);
 	assert_true(t->dropped > 0 && t->dropped < 3000);
+	events(t, 7);
 	len = drain(reader, text, 0, sizeof(text));
+	events(t, 2);
 	messages(t, 10);
 	len = drain(reader, text, len, sizeof(text));
 	vu_trace_close(t);
 	drain(reader, text, len, sizeof(text));
-	while (next_line(&at, &j)) {
-		const char *event = json_line_text(&j, "event");
-
-		whole += !event;
-		if (event && !strcmp(event, "dropped"))
-			missing += number(&j, "messages");
-		if (event && !strcmp(event, "end"))
-			last = number(&j, "dropped");
-	}
+	for (; (j = next_line(&at)); json_decref(j))
+		add_line(&g, j);
 	assert_int_equal(*at, '\0');
-	assert_int_equal(whole + missing, 3010);
-	assert_int_equal(missing, last);
+	assert_int_equal(g.messages + g.missing[0], 3010);
+	assert_int_equal(g.events + g.missing[1], 9);
+	assert_int_equal(g.missing[1], 7);
+	for (unsigned i = 0; i < 2; i++)
+		assert_int_equal(g.missing[i], g.end[i]);
+}
+
+/* Text from outside comes back as what it was, and bytes that are no text as such. */
+static void text_is_json_whatever_it_holds(void **state)
+{
+	static const struct {
+		const char *text, *reads;
+	} cases[] = {
+		{ "/tmp/a b\"\\\t\x7f", "/tmp/a b\"\\\t\x7f" },
+		{ "/tmp/\xc3\xa4\xe2\x82\xac\xf0\x9f\x99\x82", "/tmp/\xc3\xa4\xe2\x82\xac\xf0\x9f\x99\x82" },
+		/* Cut off, overlong, a surrogate, beyond the last, a lone follower */
+		{ "\xe2\x82", "\xef\xbf\xbd\xef\xbf\xbd" },
+		{ "\xc0\xaf", "\xef\xbf\xbd\xef\xbf\xbd" },
+		{ "\xe0\x80\xaf", "\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd" },
+		{ "\xed\xa0\x80", "\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd" },
+		{ "\xf4\x90\x80\x80", "\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd" },
+		{ "a\x80z", "a\xef\xbf\xbdz" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		char buf[256];
+		struct json j;
+		json_t *line;
+		const char *at = buf;
+
+		json_begin(&j, buf, sizeof(buf));
+		json_text(&j, "text", cases[i].text);
+		buf[json_end(&j)] = '\0';
+		for (const char *p = buf; *p != '\n'; p++)
+			assert_in_range(*p, ' ', '~');
+		line = next_line(&at);
+		assert_string_equal(text_of(line, "text"), cases[i].reads);
+		json_decref(line);
+	}
 }
 
 static void a_full_pipe_loses_lines_and_says_how_many(void **state)
@@ -289,7 +364,7 @@ static void a_fifo_may_get_its_reader_later(void **state)
 	vu_trace_close(&t);
 	drain(reader, text, 0, sizeof(text));
 	assert_non_null(strstr(text, "\"message\": \"GET_FEATURES\""));
-	assert_non_null(strstr(text, "\"event\": \"end\", \"messages\": 1, \"dropped\": 0}\n"));
+	assert_non_null(strstr(text, "\"event\": \"end\", \"messages\": 1, \"dropped\": 0, \"events_dropped\": 0}\n"));
 	fd_close(&reader);
 	unlink(path);
 	rmdir(dir);
@@ -354,7 +429,8 @@ static void lines_that_are_none_of_a_trace_are_counted_and_passed_over(void **st
 		"{\"ns\": 1, \"event\": \"end\"", "{\"ns\": 1, \"event\": \"end}",
 		"{\"ns\": 1, \"event\": \"end\"} x", "{\"ns\": 1 \"event\": \"end\"}",
 		"{\"ns\": 1, \"event\": \"e\\qnd\"}", "{\"ns\": 1, \"event\": [1, 2}}",
-		"{\"ns\": 1, \"event\": [[[[[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]]]]}", "{ns: 1}",
+		"{\"ns\": 1, \"event\": \"end\", \"event\": \"end\"}", "{ns: 1}",
+		"{\"ns\": 1, \"event\": \"\x9b\"}",
 		"{\"ns\": 1, \"event\": }", "{\"ns\": 1, \"event\": \"\\u12\"}",
 		"{\"ns\": 99999999999999999999, \"event\": \"end\"}",
 	};
@@ -375,8 +451,9 @@ static void lines_that_are_none_of_a_trace_are_counted_and_passed_over(void **st
 /* Who wrote the trace may want to talk to the terminal. */
 static void nothing_but_text_is_printed(void **state)
 {
-	const char *got = ladder("{\"ns\": 1, \"device\": \"a\\nb\\b\", \"event\": \"\x9b\\u001b\\r\","
-				 " \"x\": [\"\x1b]2;y\\\a\", \x1b(J]}\n", 0);
+	const char *got = ladder("{\"ns\": 1, \"device\": \"a\\nb\\b\", \"event\": \"\\u009b\\u001b\\r\","
+				 " \"x\": [\"\\u001b]2;y\\u0007\", \"\\u001b(J\"]}\n"
+				 "{\"ns\": 1, \"message\": \"\\u001b]\"}\n{\x1b]2;y\a\n", 1);
 	unsigned lines = 0;
 
 	(void)state;
@@ -385,8 +462,9 @@ static void nothing_but_text_is_printed(void **state)
 		if (*at != '\n' && (*at < ' ' || *at > '~'))
 			fail_msg("character 0x%02x is printed", (unsigned char)*at);
 	}
-	assert_int_equal(lines, 2);
-	assert_non_null(strstr(got, "a?b?       * ??? x=[\"?]2;y\\?\", ?(J]\n"));
+	assert_int_equal(lines, 3);
+	assert_non_null(strstr(got, "a?b?       * ???? x=[\"\\u001B]2;y\\u0007\", \"\\u001B(J\"]\n"));
+	assert_non_null(strstr(got, " ?] --"));
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, tapped_setup, tapped_teardown)
@@ -402,6 +480,7 @@ int main(void)
 		TEST(every_protocol_feature_has_its_name_or_number),
 		cmocka_unit_test(a_full_pipe_loses_lines_and_says_how_many),
 		cmocka_unit_test(a_full_socket_loses_lines_and_says_how_many),
+		cmocka_unit_test(text_is_json_whatever_it_holds),
 		cmocka_unit_test(a_fifo_may_get_its_reader_later),
 		cmocka_unit_test(what_cannot_be_written_is_refused_by_name),
 		TEST(a_trace_is_printed_as_a_ladder),
