@@ -99,10 +99,13 @@ static bool is_answered(const struct vu_tap_end *end, const struct vu_header *h)
 	return h->flags & VU_FLAG_NEED_REPLY || (h->request < n && types[h->request].replies);
 }
 
-/* Tells the trace of @m, of @len bytes of payload. */
+/* Tells the trace of @m, of @len bytes of payload. A request that does not arrive is owed no answer: the
+ * next answer of its id is another's. */
 static void tell(struct vu_tap_end *end, bool to_daemon, const struct vu_msg *m, size_t len,
 		 const struct plan *p)
 {
+	const struct vu_tap_queue *q = to_daemon ? &end->out : &end->in;
+	const bool arrives = !p->drop && !p->close && !p->cut && !q->cut;
 	struct vu_trace_about about = {
 		.device = end->tap->device, .back = end->back, .to_daemon = to_daemon,
 		.answer = to_daemon == end->back, .fault = p->words[0] ? p->words : NULL,
@@ -115,7 +118,7 @@ static void tell(struct vu_tap_end *end, bool to_daemon, const struct vu_msg *m,
 		about.took_ns = a.number ? clock_ns() - a.at : 0;
 	} else {
 		about.number = ++end->number;
-		if (is_answered(end, &m->header))
+		if (arrives && is_answered(end, &m->header))
 			ask(end, m->header.request, about.number);
 	}
 	vu_trace_message(end->tap->trace, &about, m, len);

@@ -180,6 +180,36 @@ static void a_dropped_message_does_not_arrive(void **state)
 	assert_non_null(strstr(tapped_trace(t), "\"fault\": \"drop\""));
 }
 
+/* The number that the trace's first line with @what has as @member. */
+static unsigned traced(struct tapped *t, const char *what, const char *member)
+{
+	const char *text = tapped_trace(t), *at = strstr(text, what), *found;
+
+	assert_non_null(at);
+	while (at > text && at[-1] != '\n')
+		at--;
+	found = strstr(at, member);
+	if (!found || found > strchr(at, '\n'))
+		fail_msg("a line with %s has no %s", what, member);
+	return (unsigned)strtoul(found + strlen(member), NULL, 10);
+}
+
+/* Two regions are told one behind the other, and the daemon answers what it got. */
+static void an_answer_is_not_that_to_a_dropped_request(void **state)
+{
+	struct tapped *t = *state;
+	struct owner *f = connect_with(t, "ADD_MEM_REG,drop");
+	unsigned dropped;
+	struct err e;
+
+	assert_int_equal(owner_start(f, &e), 0);
+	scripted_settle(&f->loop);
+	assert_int_equal(scripted_daemon_count(&f->daemon, VU_ADD_MEM_REG), 1);
+	dropped = traced(t, "\"fault\": \"drop\"", "\"n\": ");
+	assert_int_equal(traced(t, "\"to\": \"frontend\", \"message\": \"ADD_MEM_REG\"",
+				"\"answers\": "), dropped + 1);
+}
+
 static void a_dropped_answer_is_waited_for(void **state)
 {
 	struct tapped *t = *state;
@@ -410,6 +440,7 @@ int main(void)
 		cmocka_unit_test(everything_that_can_happen_to_any_message_is_borne),
 		cmocka_unit_test(such_a_life_has_every_message_that_there_can_be),
 		TEST(a_dropped_message_does_not_arrive),
+		TEST(an_answer_is_not_that_to_a_dropped_request),
 		TEST(a_dropped_answer_is_waited_for),
 		TEST(a_duplicate_arrives_twice),
 		TEST(a_duplicated_answer_is_one_too_many),
