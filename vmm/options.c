@@ -166,6 +166,27 @@ static int check_faults(struct options *o, struct err *e)
 	return r;
 }
 
+/* A trace in a device's own socket would be messages to its daemon. What is no number, or not open, is
+ * told when it is opened. */
+static int check_trace(const struct options *o, struct err *e)
+{
+	char name[VHOST_USER_ID_MAX + 1];
+	struct err ignored;
+	uint64_t fd;
+
+	if (!o->vu_trace || strncmp(o->vu_trace, "fd=", 3) ||
+	    uint_parse("fd", o->vu_trace + 3, 0, INT32_MAX, &fd, &ignored) < 0)
+		return 0;
+	for (unsigned i = 0; i < o->n_devices; i++) {
+		if (!o->devices[i].fd_given || o->devices[i].fd != fd)
+			continue;
+		vhost_user_options_name(&o->devices[i], name);
+		return err_set(e, -EINVAL, "--vu-trace: fd=%d is the socket of device %s; give another descriptor",
+			       (int)fd, name);
+	}
+	return 0;
+}
+
 static int check(struct options *o, struct err *e)
 {
 	int r = 0;
@@ -189,6 +210,8 @@ static int check(struct options *o, struct err *e)
 		r = check_vmshms(o, e);
 	if (r == 0)
 		r = check_faults(o, e);
+	if (r == 0)
+		r = check_trace(o, e);
 	if (r == 0)
 		r = mem_options_parse(&o->mem, o->mem_backend ? o->mem_backend : "shm", e);
 	return r;

@@ -61,6 +61,7 @@ WRONG = {
     "report-directory": (SETUP, ["--kernel", "{kernel}", "--boot-report", "/"]),
     "trace-directory": (SETUP, ["--kernel", "{kernel}", "--vu-trace", "/"]),
     "trace-not-open": (SETUP, ["--kernel", "{kernel}", "--vu-trace", "fd=77"]),
+    "trace-in-a-devices-socket": (USAGE, ["--vhost-user", "blk,fd=5", "--vu-trace", "fd=5"]),
     "trace-no-number": (SETUP, ["--kernel", "{kernel}", "--vu-trace", "fd=one"]),
     "fault-no-device": (USAGE, ["--vhost-user", "/nonexistent", "--vu-fault", "SET_OWNER,drop"]),
     "fault-other-device": (USAGE, ["--vhost-user", "/nonexistent", "--vu-fault", "blk1:SET_OWNER,drop"]),
