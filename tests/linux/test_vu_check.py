@@ -16,10 +16,10 @@ PAGE = ROOT / "docs/vu-check.md"
 
 
 class Report:
-    """What vu-check says of the daemon at a socket."""
+    """What vu-check says of the daemon at a socket; without a kind no request is made."""
 
     def __init__(self, t, kind, path, *keys):
-        target = ",".join([kind, f"socket={path}", *keys])
+        target = ",".join([*([kind] if kind else []), f"socket={path}", *keys])
         self.got = t.run([t.minivmm, "vu-check", "--json", target], timeout=200)
         assert not self.got.err, "something on stderr"
         self.verdicts = {rule["rule"]: rule["verdict"] for rule in json.loads(self.got.out)["rules"]}
@@ -111,14 +111,15 @@ def own(kind, *words):
     return start
 
 
-def crate(kind, name, *words):
-    """A daemon of the crates' registry."""
+def crate(kind, name, *words, adds="", ends=False):
+    """A daemon of the crates' registry. adds: to the path it is told; ends: with its connection."""
     def start(t):
-        path = t.dir / f"{kind}.sock"
-        process = t.start(name, [t.resource(f"crate:{name}"), *(word.format(path=path, dir=t.dir) for word in words)])
-        if name == "vhost-device-rng":      # adds the number of the device to the path
-            path = path.with_name(path.name + "0")
-        wait_for_socket(path, process)
+        path = t.dir / f"{name}.sock"
+        command = [t.resource(f"crate:{name}"), *(word.format(path=path, disk=disk(t), dir=t.dir) for word in words)]
+        path = path.with_name(path.name + adds)
+        if ends:
+            return kind, path, forever(t, name, command, path)
+        wait_for_socket(path, t.start(name, command))
         return kind, path, None
     return start
 
@@ -149,7 +150,13 @@ DAEMONS = {
     "minivmm-backend vsock": own("vsock", "--guest-cid=3", "--uds-path={dir}/vm"),
     "qemu-storage-daemon 7.2": storage_daemon,
     "virtiofsd 7.2": virtiofsd,
-    "vhost-device-rng 0.1.0": crate("rng", "vhost-device-rng", "--socket-path={path}"),
+    "virtiofsd 1.14.0": crate("fs", "virtiofsd", "--socket-path={path}", "--shared-dir={dir}", "--sandbox=chroot", ends=True),
+    "vhost-device-console 0.1.0": crate("console", "vhost-device-console", "--socket-path={path}", "--backend=network",
+                                        "--tcp-port=0", adds="0", ends=True),
+    "vhost-device-rng 0.1.0": crate("rng", "vhost-device-rng", "--socket-path={path}", adds="0"),
+    "vhost-device-scmi 0.4.0": crate("", "vhost-device-scmi", "--socket-path={path}", "--device=fake,name=fake", ends=True),
+    "vhost-device-scsi 0.1.0": crate("", "vhost-device-scsi", "--socket-path={path}", "{disk}", ends=True),
+    "vhost-device-sound 0.3.0": crate("", "vhost-device-sound", "--socket={path}", "--backend=null", ends=True),
     "vhost-device-vsock 0.3.0": crate("vsock", "vhost-device-vsock", "--guest-cid=3", "--socket={path}",
                                       "--uds-path={dir}/vm"),
 }
@@ -162,6 +169,11 @@ def page_column(name):
              for line in PAGE.read_text(encoding="utf-8").splitlines() if line.startswith("|")]
     column = table[0].index(name)
     return {row[0].strip("`"): row[column] for row in table[2:]}
+
+
+def crate_of(name):
+    """What run.sh prepares for it."""
+    return [f"crate:{name.split()[0]}"] if "vhost-device" in name or name == "virtiofsd 1.14.0" else []
 
 
 def check_daemon(t, name):
@@ -184,8 +196,8 @@ def own_daemon(t, name):
     check_daemon(t, name)
 
 
-@test(tags=TAGS, kvm=False, timeout=200, needs=lambda case: [f"crate:{case['name'].split()[0]}"] if "vhost-device" in case["name"] else [],
-      cases={name.split()[0]: {"name": name} for name in DAEMONS if "minivmm" not in name})
+@test(tags=TAGS, kvm=False, timeout=200, needs=lambda case: crate_of(case["name"]),
+      cases={name.replace(" ", "-"): {"name": name} for name in DAEMONS if "minivmm" not in name})
 def other_daemon(t, name):
     """Known failures are those of the page, each with its reason."""
     failed = [rule for rule, word in page_column(name).items() if word == "FAIL"]

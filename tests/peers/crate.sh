@@ -21,6 +21,7 @@ vhost-device-console 0.1.0
 vhost-device-i2c 0.1.0
 vhost-device-input 0.1.0
 vhost-device-rng 0.1.0
+vhost-device-scmi 0.4.0
 vhost-device-scsi 0.1.0
 vhost-device-sound 0.3.0 --no-default-features
 vhost-device-vsock 0.3.0
