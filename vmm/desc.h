@@ -21,6 +21,7 @@ struct machine_desc {
 	bool ecam;			/* PCI configuration space at PCI_ECAM_BASE */
 	bool conf1;			/* and by ports 0xcf8/0xcfc */
 	uint32_t pci_slots;		/* mask of slots that hold a device */
+	bool scmi;			/* a virtio device, which only a device tree tells of */
 	unsigned mmio_devices;		/* virtio-mmio: numbers 0 up to this (virtio_mmio.h) */
 	uint64_t mmio64_size;		/* of the window at PCI_MMIO64_BASE; 0: there is none */
 	unsigned intx_gsi[PCI_INTX_LINES];	/* line = slot & 3 for pin A */

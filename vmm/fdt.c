@@ -20,6 +20,7 @@ enum {
 	ISA_IO = 1,			/* first cell of an ISA address: a port */
 	EDGE_RISING = 3,		/* second cell of an interrupt of intel,ce4100-ioapic */
 	SERIAL_CLOCK = 115200 * 16,
+	SCMI_SENSORS = 0x15,		/* number of a protocol */
 };
 
 /*
@@ -190,6 +191,25 @@ static void put_soc(struct tree *t, const struct machine_desc *d)
 	end(t);
 }
 
+/*
+ * The driver of a virtio SCMI device does nothing until it finds this (devicetree bindings,
+ * firmware/arm,scmi). Of the protocols, sensors are all that a guest can use without further nodes:
+ * clocks, power domains and the like need devices that take them, of which there are none.
+ */
+static void put_scmi(struct tree *t)
+{
+	begin(t, "firmware");
+	begin(t, "scmi");
+	prop_string(t, "compatible", "arm,scmi-virtio");
+	cells(t, 1, 0);
+	begin_at(t, "protocol", SCMI_SENSORS);
+	prop_u32(t, "reg", SCMI_SENSORS);
+	prop_u32(t, "#thermal-sensor-cells", 1);
+	end(t);
+	end(t);
+	end(t);
+}
+
 int fdt_render(const struct machine_desc *d, const struct guest_mem *m, const char *cmdline,
 	       uint8_t *buf, size_t size, struct err *e)
 {
@@ -207,6 +227,8 @@ int fdt_render(const struct machine_desc *d, const struct guest_mem *m, const ch
 	put_cpus(&t, d);
 	put_memory(&t, m);
 	put_soc(&t, d);
+	if (d->scmi)
+		put_scmi(&t);
 	end(&t);
 	if (t.error == 0)
 		check(&t, fdt_finish(buf));

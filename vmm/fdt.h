@@ -7,8 +7,10 @@
  * only. So the serial port is here too, for the driver that takes its interrupt from a tree
  * (CONFIG_SERIAL_OF_PLATFORM); the ISA driver's IRQ 4 would be the PIC's, which 64-bit Linux hears
  * through no pin. PCI is found by conf1 as ever, and devices interrupt by MSI-X: Linux takes INTx
- * from a tree on the 32-bit CE4100 only. With a tree there is no MPTable (vmm/boot.c): Linux would
- * register its local APIC twice, and warn. Set-up, or the loop while no vCPU runs.
+ * from a tree on the 32-bit CE4100 only. A virtio SCMI device is announced by its transport, and
+ * has a node of the firmware's besides, which tells of its protocols. With a tree there is no
+ * MPTable (vmm/boot.c): Linux would register its local APIC twice, and warn. Set-up, or the loop
+ * while no vCPU runs.
  */
 #ifndef VMM_FDT_H
 #define VMM_FDT_H

@@ -14,6 +14,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <linux/virtio_ids.h>
+
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/range.h"
@@ -381,6 +383,9 @@ static void describe(struct vm *vm, unsigned phys_bits)
 	vm->desc.ecam = vm->desc.acpi;
 	vm->desc.fdt = vm->options->machine == MACHINE_FDT;
 	vm->desc.mmio_devices = vm->machine.mmio_devices;
+	for (unsigned i = 0; i < vm->n_devices; i++)
+		if (vm->options->devices[i].virtio_id == VIRTIO_ID_SCMI)
+			vm->desc.scmi = true;
 	vm->desc.pci_slots = 0;
 	for (unsigned slot = 0; slot < PCI_SLOTS; slot++)
 		if (vm->pci.slots[slot])

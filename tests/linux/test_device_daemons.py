@@ -98,6 +98,18 @@ def input_device(t, transport):
         shell.ends()
 
 
+@test(tags=[*TAGS, "scmi"], needs=needs("vhost-device-scmi"), timeout=150, cases=TRANSPORTS)
+def scmi(t, transport):
+    """An accelerometer that moves at each reading, and from axis to axis by 100; the guest finds it by the device tree."""
+    path = t.dir / "scmi.sock"
+    daemons.start(t, "vhost-device-scmi", "-s", path, "-d", "fake,name=board", socket=path)
+    shell = session(t, "scmi", path, transport, machine="fdt")
+    shell.does("cd /sys/bus/iio/devices/iio:device0 && grep board name")
+    for reading, axis in enumerate("xyzx"):
+        assert f"is {reading + 100 * 'xyz'.index(axis)} " in shell.does(f'echo "is $(cat in_accel_{axis}_raw) "')
+    shell.ends()
+
+
 @test(tags=[*TAGS, "scsi"], needs=needs("vhost-device-scsi"), timeout=150, cases=TRANSPORTS)
 def scsi(t, transport):
     """Two disks: a file system is read from the one, the other is written."""

@@ -157,6 +157,25 @@ static void mmio_devices_have_a_node_each(void **state)
 	assert_true(fdt_path_offset(f->dtb, "/soc/virtio_mmio@e101f000") >= 0);
 }
 
+static void scmi_has_a_node_of_the_firmware_when_there_is_a_device(void **state)
+{
+	struct fixture *f = *state;
+	int node;
+
+	assert_true(render(f, "") > 0);
+	assert_int_equal(fdt_path_offset(f->dtb, "/firmware"), -FDT_ERR_NOTFOUND);
+	f->g.desc.scmi = true;
+	assert_true(render(f, "") > 0);
+	node = fdt_path_offset(f->dtb, "/firmware/scmi");
+	assert_true(node >= 0);
+	assert_string_equal(fdt_getprop(f->dtb, node, "compatible", NULL), "arm,scmi-virtio");
+	assert_int_equal(cell(f, node, "#address-cells", 0), 1);
+	assert_int_equal(cell(f, node, "#size-cells", 0), 0);
+	node = fdt_path_offset(f->dtb, "/firmware/scmi/protocol@15");
+	assert_true(node >= 0);
+	assert_int_equal(cell(f, node, "reg", 0), 0x15);
+}
+
 static void the_command_line_is_repeated(void **state)
 {
 	struct fixture *f = *state;
@@ -199,6 +218,7 @@ int main(void)
 		T(the_serial_port_interrupts_by_a_pin_of_the_ioapic),
 		T(a_machine_without_serial_port_has_no_node_for_it),
 		T(mmio_devices_have_a_node_each),
+		T(scmi_has_a_node_of_the_firmware_when_there_is_a_device),
 		T(the_command_line_is_repeated),
 		T(a_buffer_too_small_is_an_error),
 #else
