@@ -60,6 +60,9 @@ static void run_notice(void *arg)
 	case VU_NOTICE_STOPPED:
 		ops->stopped(f->arg);
 		return;
+	case VU_NOTICE_SWITCHED:
+		ops->switched(f->arg);
+		return;
 	case VU_NOTICE_CONFIG:
 		ops->config_changed(f->arg);
 		return;
@@ -166,6 +169,7 @@ void vu_frontend_lost(struct vu_frontend *f, bool closed, const char *fmt, ...)
 	vu_channel_discard(&f->channel);
 	vu_msg_close_fds(&f->channel.in);
 	vu_back_fini(f);
+	vu_switch_cancel(f);
 	vu_rings_fini(f);
 	vu_memory_fini(f);
 	f->daemon_dead = closed;
@@ -231,6 +235,7 @@ int vu_frontend_init(struct vu_frontend *f, struct loop *loop, const struct gues
 	vu_channel_init(&f->channel, sock);
 	vu_channel_init(&f->back, &(int){ -1 });
 	vu_memory_init(f);
+	vu_switch_init(f);
 	/* Asked for now: it may be another process later, and the sandbox forbids it. */
 	f->pidfd = p->pidfd ? fd_take(p->pidfd) : vu_peer_pidfd(f->channel.sock, getpid());
 	f->params.pidfd = NULL;
@@ -257,6 +262,7 @@ void vu_frontend_fini(struct vu_frontend *f)
 	f->notices = 0;
 	f->state = VU_GONE;
 	vu_back_fini(f);
+	vu_switch_cancel(f);
 	vu_rings_fini(f);
 	vu_memory_fini(f);
 	release_peer(f);

@@ -94,6 +94,8 @@ struct vu_pending {
 /* One ring, as the guest's driver latched it. Addresses are guest-physical. */
 struct vu_ring {
 	bool enabled;			/* rings that are not are skipped */
+	bool idle;			/* started, but without SET_VRING_ENABLE: see
+					 * vu_frontend_switch */
 	uint16_t size;			/* entries */
 	uint32_t base;			/* 0: a fresh ring; after a stop, where it stopped: a
 					 * split ring's avail index, else opaque */
@@ -118,6 +120,9 @@ struct vu_frontend_ops {
 	/* Every ring is stopped, the device reset: the daemon touches guest memory no more;
 	 * ring.base is where each ring stopped. */
 	void (*stopped)(void *arg);
+	/* After vu_frontend_switch: every ring is as its `idle` says. May be NULL for an owner that
+	 * never switches. */
+	void (*switched)(void *arg);
 	/* The connection is lost; @why is one sentence. @daemon_dead false: the daemon may still
 	 * write guest memory; `dead` follows when it has ended, or has ended the connection. */
 	void (*lost)(void *arg, const char *why, bool daemon_dead);
@@ -192,6 +197,9 @@ struct vu_frontend {
 
 	struct vu_ring rings[VU_RINGS_MAX];
 	unsigned n_rings;
+	/* Address of an interface for SEND_RARP, its first byte the lowest: the daemon announces it
+	 * when the rings of the next start are enabled; once. 0, or without RARP: it does not. */
+	uint64_t rarp;
 
 	/* private below; see frontend_private.h */
 	struct vu_channel channel;	/* main */
@@ -229,6 +237,10 @@ struct vu_frontend {
 	struct loop_timer let_go;	/* while something withdrawn is held */
 	struct misuse left_out;		/* shared regions the daemon could not be given */
 	uint64_t started;		/* mask of rings that got SET_VRING_KICK */
+	uint64_t on;			/* mask of rings that got SET_VRING_ENABLE 1 last */
+	uint64_t switched;		/* mask of rings that the switching under way changed */
+	bool switch_due;		/* some ring may not be as its `idle` says */
+	struct loop_job switching;
 	int ring_err;			/* eventfd of SET_VRING_ERR, all rings' */
 	struct loop_watch ring_err_watch;
 	struct misuse ring_errors;
@@ -278,6 +290,12 @@ int vu_frontend_start(struct vu_frontend *f, uint64_t acked, struct err *e);
  * `stopped` follows. STOPPING and GONE: nothing, what follows is under way already.
  */
 void vu_frontend_stop(struct vu_frontend *f);
+/*
+ * STARTING or RUNNING: rings whose `idle` the owner has changed are disabled, or enabled, when
+ * nothing else is being done; `switched`, `lost` or the end of a stop follows. Switching again
+ * meanwhile is told once, when all is as it was said last.
+ */
+void vu_frontend_switch(struct vu_frontend *f);
 /* Guest wrote config space: SET_CONFIG of the cache's bytes [off, off + len). What is beyond the
  * config or comes while connecting is dropped. Any number of writes costs no memory. */
 void vu_frontend_config_write(struct vu_frontend *f, unsigned off, unsigned len);

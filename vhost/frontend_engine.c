@@ -174,6 +174,7 @@ static void end_script(struct vu_frontend *f)
 		return;
 	f->step = NULL;
 	vu_memory_settle(f);
+	vu_switch_settle(f);
 	f->complete(f);
 }
 

@@ -32,8 +32,8 @@ struct vu_step {
 };
 
 enum vu_notice {
-	VU_NOTICE_READY, VU_NOTICE_STARTED, VU_NOTICE_STOPPED, VU_NOTICE_CONFIG,
-	VU_NOTICE_CONFIG_READ,
+	VU_NOTICE_READY, VU_NOTICE_STARTED, VU_NOTICE_STOPPED, VU_NOTICE_SWITCHED,
+	VU_NOTICE_CONFIG, VU_NOTICE_CONFIG_READ,
 	VU_NOTICE_RING_ERROR, VU_NOTICE_LOST, VU_NOTICE_DEAD,
 };
 
@@ -88,6 +88,12 @@ int vu_memory_added(struct vu_frontend *f, const struct vu_pending *p, const str
 /* frontend_rings.c. Makes and watches the eventfd of SET_VRING_ERR. 0 or -errno with @e. */
 int vu_rings_init(struct vu_frontend *f, struct err *e);
 void vu_rings_fini(struct vu_frontend *f);
+
+/* frontend_switch.c. A script is at its end: what was to be switched meanwhile is due. */
+void vu_switch_init(struct vu_frontend *f);
+void vu_switch_settle(struct vu_frontend *f);
+/* Nothing is switched any more. */
+void vu_switch_cancel(struct vu_frontend *f);
 
 /* frontend_inflight.c. GET_INFLIGHT_FD, when there is no buffer yet, with its answer; and
  * SET_INFLIGHT_FD, when there is one. */

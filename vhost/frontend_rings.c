@@ -107,8 +107,21 @@ static int fill_kick(struct vu_frontend *f, unsigned ring, struct vu_msg *m, str
 static int fill_enable(struct vu_frontend *f, unsigned ring, struct vu_msg *m, struct err *e)
 {
 	(void)e;
+	if (f->rings[ring].idle)
+		return 0;
 	fill_state(m, ring, 1);
+	f->on |= BIT64(ring);
 	return f->has_protocol;
+}
+
+static int fill_rarp(struct vu_frontend *f, unsigned ring, struct vu_msg *m, struct err *e)
+{
+	(void)ring;
+	(void)e;
+	m->header.size = sizeof(m->payload.u64);
+	m->payload.u64 = f->rarp;
+	f->rarp = 0;
+	return m->payload.u64 != 0;
 }
 
 static int fill_disable(struct vu_frontend *f, unsigned ring, struct vu_msg *m, struct err *e)
@@ -219,6 +232,7 @@ static const struct vu_step start_steps[] = {
 	{ VU_SET_VRING_KICK, .group = 2, .fill = fill_kick },
 	{ VU_SET_VRING_ENABLE, .group = 3, .after_config = true, .fill = fill_enable },
 	{ VU_SET_STATUS, NEEDS(STATUS), .fill = fill_status_running },
+	{ VU_SEND_RARP, NEEDS(RARP), .fill = fill_rarp },
 	{ 0 },
 };
 
@@ -247,7 +261,7 @@ static void ring_started(struct vu_frontend *f)
 
 static void ring_stopped(struct vu_frontend *f)
 {
-	f->started = 0;
+	f->started = f->on = 0;
 	f->state = VU_READY;
 	vu_frontend_notify(f, VU_NOTICE_STOPPED);
 }
@@ -324,7 +338,8 @@ void vu_frontend_stop(struct vu_frontend *f)
 	if (f->state != VU_STARTING && f->state != VU_RUNNING)
 		return;
 	/* Answers to a start that is cut short come before the answers to the stop. */
-	f->notices &= ~(1u << VU_NOTICE_STARTED);
+	f->notices &= ~(1u << VU_NOTICE_STARTED | 1u << VU_NOTICE_SWITCHED);
+	vu_switch_cancel(f);
 	f->state = VU_STOPPING;
 	vu_engine_script(f, stop_steps, f->started, ring_stopped);
 }

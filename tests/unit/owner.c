@@ -28,6 +28,7 @@
 
 TOLD(ready)
 TOLD(started)
+TOLD(switched)
 TOLD(dead)
 TOLD(config_changed)
 TOLD(ring_error)
@@ -96,6 +97,7 @@ static void on_lost(void *arg, const char *why, bool daemon_dead)
 
 const struct vu_frontend_ops owner_ops = {
 	.ready = on_ready, .started = on_started, .stopped = on_stopped, .lost = on_lost,
+	.switched = on_switched,
 	.dead = on_dead, .config_changed = on_config_changed, .ring_error = on_ring_error,
 	.shmem_map = on_shmem_map, .shmem_unmap = on_shmem_unmap,
 };

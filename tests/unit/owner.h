@@ -38,7 +38,7 @@ struct owner {
 	struct vu_frontend_params params;
 	const struct vu_frontend_ops *ops;	/* owner_ops; may be changed before owner_connect */
 	int kick[OWNER_RINGS], call[OWNER_RINGS];
-	unsigned ready, started, stopped, lost, dead, config_changed, ring_error;
+	unsigned ready, started, stopped, switched, lost, dead, config_changed, ring_error;
 	bool lost_dead;		/* what `lost` said */
 	bool in_call;		/* a vu_frontend_* call is on the stack */
 	bool fini_when_lost;

@@ -121,8 +121,9 @@ static void the_front_end_acks_what_it_implements_and_nothing_else(void **state)
 {
 	(void)state;
 	assert_int_equal(vu_features_ack(UINT64_MAX),
-			 BIT64(0) | BIT64(3) | BIT64(4) | BIT64(5) | BIT64(9) | BIT64(10) |
-			 BIT64(12) | BIT64(13) | BIT64(15) | BIT64(16) | BIT64(21) | BIT64(22));
+			 BIT64(0) | BIT64(2) | BIT64(3) | BIT64(4) | BIT64(5) | BIT64(9) |
+			 BIT64(10) | BIT64(12) | BIT64(13) | BIT64(15) | BIT64(16) | BIT64(21) |
+			 BIT64(22));
 	assert_int_equal(vu_features_ack(0), 0);
 }
 
