@@ -46,7 +46,8 @@ enum {
 	TYPE_GENERIC,
 };
 
-/* What a driver of a network interface would say, or be told, by the control queue. */
+/* What a driver of a network interface would say, or be told, by the control queue: no daemon's to
+ * offer. */
 #define NET_CONTROL \
 	(BIT64(VIRTIO_NET_F_CTRL_GUEST_OFFLOADS) | BIT64(VIRTIO_NET_F_CTRL_VQ) | \
 	 BIT64(VIRTIO_NET_F_CTRL_RX) | BIT64(VIRTIO_NET_F_CTRL_VLAN) | \
@@ -183,17 +184,26 @@ const struct vu_device_type vu_device_types[] = {
 		.about = "a network interface",
 		.virtio_id = VIRTIO_ID_NET,
 		.pci_class = CLASS_NETWORK_ETHERNET,
-		.queues_fixed = 2,
+		.queues_default = 1,
+		.queues_each = 2,
 		.queue_size = 256,
-		.mq_feature = -1,
+		.mq_feature = VIRTIO_NET_F_MQ,
+		.control_feature = BIT64(VIRTIO_NET_F_CTRL_VQ),
+		.control_features = BIT64(VIRTIO_NET_F_CTRL_VQ) | BIT64(VIRTIO_NET_F_MQ) |
+				    BIT64(VIRTIO_NET_F_GUEST_ANNOUNCE),
 		.config = VU_CONFIG_OWN,
 		.config_size = offsetof(struct virtio_net_config, speed),
 		.config_own = vhost_user_own_net,
 		.features_own = vhost_user_own_net_features,
+		.resumes = vhost_user_own_net_resumes,
 		.config_optional = true,
+		.config_queues_off = offsetof(struct virtio_net_config, max_virtqueue_pairs),
+		.config_queues_size = 2,
 		.withheld = NET_CONTROL | NET_BEHIND,
-		.withheld_why = "there is no control queue, and what needs it; the speed, and hashes of"
-				" packets, lie behind the config space that there is",
+		.withheld_why = "the control queue, which is there with several pairs, sets their number and"
+				" takes announcements, but no filters and addresses, which daemons cannot be"
+				" told; the speed, and hashes of packets, lie behind the config space that"
+				" there is",
 	},
 	[TYPE_PMEM] = {
 		.name = "pmem",

@@ -42,10 +42,15 @@ struct vu_device_type {
 	/* And those that queues= counts: their default. VU_QUEUES_PER_VCPU: one for each vCPU as
 	 * far as the daemon goes; VU_QUEUES_OF_DAEMON: what it has; 0: there are none. */
 	int8_t queues_default;
+	uint8_t queues_each;			/* of which each is so many; 0: one */
 	uint8_t queues_kept;			/* so many of the last ones no daemon is given */
 	/* Mask: queues whose buffers wait for what a device has to tell. No kick is injected into
 	 * them, as there is nothing that a daemon could do at once. */
 	uint64_t queues_waiting;
+	/* With more than one counted queue there is one more, the last, which a process of minivmm
+	 * serves (vhost_user_control.h): the feature by which a driver says that it uses it, and
+	 * all those that are offered when it is served. No daemon is told of the first. 0: none. */
+	uint64_t control_feature, control_features;
 	uint16_t queue_size;			/* default of queue-size= */
 	/* The virtio feature that tells a driver of more than one counted queue, which then also
 	 * need protocol feature MQ; -1: a driver knows without. */
@@ -58,6 +63,8 @@ struct vu_device_type {
 	/* And what a driver is offered in place of @offered, since some features say what stands
 	 * there; NULL: the same. */
 	uint64_t (*features_own)(const struct vhost_user_device *dev, uint64_t offered);
+	/* Loop: a daemon that is not the first is about to go on with the rings. May be NULL. */
+	void (*resumes)(struct vhost_user_device *dev);
 	bool config_optional;			/* of VU_CONFIG_OWN: a daemon may serve one, too */
 	struct virtio_config_window config_window;	/* bytes whose writes are handed on */
 	/* What a driver writes decides what it reads: a read waits for the daemon's bytes of now,

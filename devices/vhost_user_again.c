@@ -108,6 +108,8 @@ void vhost_user_again_resume(struct vhost_user_device *dev)
 	int r = 0;
 
 	vhost_user_device_latch(dev);
+	if (dev->type->resumes)
+		dev->type->resumes(dev);
 	for (unsigned i = 0; i < f->n_rings && r == 0; i++)
 		r = place_ring(dev, i, &e);
 	vhost_user_config_restore(dev);

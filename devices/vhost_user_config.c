@@ -13,7 +13,6 @@ void vhost_user_config_load(struct vhost_user_device *dev)
 {
 	struct virtio_dev *d = &dev->virtio;
 	const struct vu_device_type *t = dev->type;
-	unsigned counted = d->n_queues - t->queues_fixed;
 
 	if (t->config == VU_CONFIG_REGION)
 		return;
@@ -22,7 +21,7 @@ void vhost_user_config_load(struct vhost_user_device *dev)
 	else
 		memcpy(d->config, dev->frontend.config, d->config_size);
 	for (unsigned i = 0; i < t->config_queues_size; i++)
-		d->config[t->config_queues_off + i] = (uint8_t)(counted >> (8 * i));
+		d->config[t->config_queues_off + i] = (uint8_t)(dev->counted >> (8 * i));
 }
 
 /* Whether the driver lives, and the daemon does not know it yet. */

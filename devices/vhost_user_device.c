@@ -45,14 +45,15 @@ void vhost_user_device_latch(struct vhost_user_device *dev)
 	const struct virtio_dev *d = &dev->virtio;
 	struct vu_frontend *f = &dev->frontend;
 
-	f->n_rings = d->n_queues - dev->type->queues_kept;
+	f->n_rings = vhost_user_control_rings(dev);
 	for (unsigned i = 0; i < f->n_rings; i++) {
 		const struct virtio_queue *q = &d->queues[i];
 
 		f->rings[i] = (struct vu_ring){ .enabled = q->enabled, .size = q->size,
 						.desc = q->desc, .avail = q->avail, .used = q->used,
 						.kick = q->kick, .call = q->call,
-						.waiting = dev->type->queues_waiting & BIT64(i) };
+						.waiting = dev->type->queues_waiting & BIT64(i),
+						.idle = vhost_user_control_is_idle(dev, i) };
 	}
 }
 
@@ -72,6 +73,8 @@ static void start_step(struct vhost_user_device *dev)
 	r = d->transport->connect(d, &e);
 	vhost_user_config_restore(dev);
 	if (!r)
+		r = vhost_user_control_start(dev, &e);
+	if (!r)
 		r = vu_frontend_start(&dev->frontend, vhost_user_offer_acked(dev), &e);
 	if (r) {
 		d->transport->disconnect(d);
@@ -84,7 +87,9 @@ static void start_step(struct vhost_user_device *dev)
 /* No one touches the rings any more. */
 static void stop_complete(struct vhost_user_device *dev)
 {
-	dev->emptying = !shmem_share_clear(&dev->share);
+	bool has_control_back = vhost_user_control_stop(dev);
+
+	dev->emptying = !shmem_share_clear(&dev->share) || !has_control_back;
 	if (dev->emptying)
 		return;
 	dev->run = VHOST_USER_IDLE;
@@ -112,6 +117,8 @@ static void stop_step(struct vhost_user_device *dev)
 		vu_frontend_stop(&dev->frontend);
 		break;
 	case VHOST_USER_STOPPING:
+		if (dev->emptying)
+			stop_complete(dev);
 		break;
 	case VHOST_USER_LOST:
 		if (dev->daemon_dead)
@@ -238,6 +245,11 @@ static void daemon_stopped(void *arg)
 		stop_complete(dev);
 }
 
+static void daemon_switched(void *arg)
+{
+	vhost_user_control_switched(arg);
+}
+
 static void daemon_lost(void *arg, const char *why, bool daemon_dead)
 {
 	struct vhost_user_device *dev = arg;
@@ -255,6 +267,7 @@ static void daemon_lost(void *arg, const char *why, bool daemon_dead)
 	}
 	log_error("device %s", why);
 	vhost_user_config_answer(dev);
+	vhost_user_control_switched(dev);
 	if (dev->on_lost == VHOST_USER_EXIT) {
 		log_error("device %s: so the machine ends (on-lost=exit)", dev->id);
 		dev->machine->ops->request(dev->machine->ctx, MACHINE_DEVICE_LOST, 0);
@@ -377,6 +390,7 @@ static const struct vu_frontend_ops frontend_ops = {
 	.ready = daemon_ready,
 	.started = daemon_started,
 	.stopped = daemon_stopped,
+	.switched = daemon_switched,
 	.lost = daemon_lost,
 	.dead = daemon_ended,
 	.config_changed = daemon_config_changed,
@@ -418,6 +432,7 @@ void vhost_user_device_init(struct vhost_user_device *dev, const struct vhost_us
 {
 	*dev = (struct vhost_user_device){ .options = o, .type = o->type, .machine = m,
 					   .bus = bus, .inflight = VU_INFLIGHT_NONE };
+	dev->control.pairs = 1;
 	dev->work = (struct loop_job){ .run = work_run, .arg = dev };
 	dev->patience = (struct loop_timer){ .expired = patience_ended, .arg = dev };
 	vhost_user_link_init(&dev->link, m->loop, dev->id, &vhost_user_again_ops, dev);
@@ -473,16 +488,15 @@ int vhost_user_device_realize(struct vhost_user_device *dev, struct err *e)
 {
 	const struct vhost_user_options *o = dev->options;
 	struct virtio_dev *d = &dev->virtio;
-	unsigned n = 0;
 	int r;
 
 	assert(dev->ready && !dev->realized);
 	if (dev->lost)
 		return err_set(e, -ENOTCONN, "device %s", dev->why.msg);
-	r = vhost_user_offer_check(dev, &n, e);
+	r = vhost_user_offer_check(dev, &dev->counted, e);
 	if (!r)
-		r = virtio_init(d, dev->id, (uint16_t)o->virtio_id, n, (uint16_t)o->queue_size,
-				(unsigned)o->config_size, dev->machine, e);
+		r = virtio_init(d, dev->id, (uint16_t)o->virtio_id, vhost_user_offer_queues(dev),
+				(uint16_t)o->queue_size, (unsigned)o->config_size, dev->machine, e);
 	if (r)
 		return r;
 	d->backend = &backend_ops;
@@ -514,6 +528,7 @@ void vhost_user_device_fini(struct vhost_user_device *dev)
 	loop_cancel(dev->machine->loop, &dev->work);
 	loop_timer_cancel(dev->machine->loop, &dev->patience);
 	vhost_user_link_fini(&dev->link);
+	vhost_user_control_fini(dev);
 	vu_frontend_fini(&dev->frontend);
 	vu_inflight_drop(&dev->inflight);
 	if (dev->virtio.transport)

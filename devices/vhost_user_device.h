@@ -46,6 +46,7 @@
 
 #include "devices/shmem.h"
 #include "devices/shmem_share.h"
+#include "devices/vhost_user_control.h"
 #include "devices/vhost_user_link.h"
 #include "devices/vhost_user_options.h"
 #include "devices/virtio.h"
@@ -83,6 +84,8 @@ struct vhost_user_device {
 	struct machine *machine;
 	struct pci_bus *bus;
 
+	unsigned counted;		/* so many of its queues are those that queues= counts */
+	struct vhost_user_control control;	/* often none */
 	struct vu_tap *tap;		/* set before it is connected; borrowed; often NULL */
 	struct vu_frontend frontend;
 	struct virtio_dev virtio;

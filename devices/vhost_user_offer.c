@@ -11,6 +11,11 @@
  * leaves the rest alone. */
 enum { QUEUES_UNTOLD = 2 };
 
+static unsigned each(const struct vu_device_type *t)
+{
+	return t->queues_each ? t->queues_each : 1;
+}
+
 /* How many counted queues the daemon can serve, after the fixed ones. */
 static unsigned queues_room(const struct vhost_user_device *dev)
 {
@@ -18,13 +23,14 @@ static unsigned queues_room(const struct vhost_user_device *dev)
 	const struct vu_frontend *f = &dev->frontend;
 	uint64_t has = (uint64_t)f->queues_max + t->queues_kept;
 	unsigned max = (unsigned)min_u64(has, VIRTIO_QUEUES_MAX);
-	unsigned room = max > t->queues_fixed ? max - t->queues_fixed : 0;
+	unsigned room = max > t->queues_fixed ? (max - t->queues_fixed) / each(t) : 0;
 	bool many = t->mq_feature < 0 || (f->protocol & BIT64(VU_PF_MQ) &&
 					  f->features & BIT64(t->mq_feature));
 
 	return many || room == 0 ? room : 1;
 }
 
+/* *@ret: the counted ones. */
 static int count_queues(const struct vhost_user_device *dev, unsigned *ret, struct err *e)
 {
 	const struct vhost_user_options *o = dev->options;
@@ -43,11 +49,11 @@ static int count_queues(const struct vhost_user_device *dev, unsigned *ret, stru
 		want = (unsigned)t->queues_default;
 	if ((uint64_t)dev->frontend.queues_max + t->queues_kept < t->queues_fixed || want > room)
 		return err_set(e, -EINVAL, "device %s: it needs %u queues, but the daemon at %s serves %u%s",
-			       dev->id, t->queues_fixed - t->queues_kept + want, dev->where,
+			       dev->id, t->queues_fixed - t->queues_kept + want * each(t), dev->where,
 			       (unsigned)min_u64(dev->frontend.queues_max, VIRTIO_QUEUES_MAX),
 			       o->queues_given ? ": give queues= less, or start the daemon with more" :
 			       ": start the daemon with more");
-	*ret = t->queues_fixed + want;
+	*ret = want;
 	return 0;
 }
 
@@ -56,12 +62,14 @@ uint64_t vhost_user_offer_features(const struct vhost_user_device *dev)
 	const struct vu_device_type *t = dev->type;
 	uint64_t offered = vu_features_offer(t, dev->frontend.features);
 
-	return t->features_own ? t->features_own(dev, offered) : offered;
+	if (t->features_own)
+		offered = t->features_own(dev, offered);
+	return vhost_user_control_features(dev, offered);
 }
 
 uint64_t vhost_user_offer_acked(const struct vhost_user_device *dev)
 {
-	uint64_t acked = dev->virtio.acked;
+	uint64_t acked = dev->virtio.acked & ~dev->type->control_feature;
 
 	return dev->type->features_own ? acked & dev->frontend.features : acked;
 }
@@ -77,7 +85,7 @@ static int check_mtu(const struct vhost_user_device *dev, struct err *e)
 		       dev->where);
 }
 
-int vhost_user_offer_check(const struct vhost_user_device *dev, unsigned *ret_queues, struct err *e)
+int vhost_user_offer_check(const struct vhost_user_device *dev, unsigned *ret_counted, struct err *e)
 {
 	const struct vu_frontend *f = &dev->frontend;
 
@@ -91,7 +99,14 @@ int vhost_user_offer_check(const struct vhost_user_device *dev, unsigned *ret_qu
 			       dev->id, dev->where);
 	if (check_mtu(dev, e))
 		return -EINVAL;
-	return count_queues(dev, ret_queues, e);
+	if (dev->control.given && dev->control.gone)
+		return err_set(e, -ENOTCONN, "device %s", dev->control.why.msg);
+	return count_queues(dev, ret_counted, e);
+}
+
+unsigned vhost_user_offer_queues(const struct vhost_user_device *dev)
+{
+	return dev->type->queues_fixed + dev->counted * each(dev->type) + dev->control.given;
 }
 
 int vhost_user_offer_fits(const struct vhost_user_device *dev, struct err *e)
@@ -99,8 +114,9 @@ int vhost_user_offer_fits(const struct vhost_user_device *dev, struct err *e)
 	const struct virtio_dev *d = &dev->virtio;
 	const struct vu_frontend *f = &dev->frontend;
 	uint64_t lacks = d->offered & ~vhost_user_offer_features(dev);
-	unsigned queues = dev->type->queues_fixed - dev->type->queues_kept + queues_room(dev);
-	unsigned has = d->n_queues - dev->type->queues_kept;
+	unsigned theirs = dev->type->queues_fixed - dev->type->queues_kept;
+	unsigned queues = theirs + queues_room(dev) * each(dev->type);
+	unsigned has = theirs + dev->counted * each(dev->type);
 
 	if (lacks)
 		return err_set(e, -EINVAL, "the daemon at %s offers less than the one before, of virtio"

@@ -12,10 +12,12 @@
 
 struct vhost_user_device;
 
-/* Set-up, the front end READY. Whether a device can be made of it: 0 with the number of its queues,
- * or -errno with @e: what is missing, and what to do. */
-int vhost_user_offer_check(const struct vhost_user_device *dev, unsigned *ret_queues,
+/* Set-up, the front end READY. Whether a device can be made of it: 0 with the number of those of its
+ * queues that queues= counts, or -errno with @e: what is missing, and what to do. */
+int vhost_user_offer_check(const struct vhost_user_device *dev, unsigned *ret_counted,
 			   struct err *e);
+/* Set-up. How many queues it has in all, once `counted` is known. */
+unsigned vhost_user_offer_queues(const struct vhost_user_device *dev);
 /* Loop, the front end READY. Whether what the guest was told of the realized device holds with this
  * daemon, too: features (it may have more, which nobody is told of), queues, shared memory regions.
  * 0 or -errno with @e: what shrank. */

@@ -56,7 +56,8 @@ const struct keyval vhost_user_keys[] = {
 	{ .key = "transport", .type = KEYVAL_ENUM, .offset = FIELD(transport),
 	  .given = FIELD(transport_given), .words = transports, .help = "how the guest reaches its registers" },
 	NUMBER("queues", queues, 1, VIRTIO_QUEUES_MAX,
-	       "number of queues; for blk one for each vCPU as far as the daemon goes"),
+	       "number of queues, of net pairs of them; for blk one for each vCPU as far as the daemon goes"),
+	NUMBER("queue-pairs", queues, 1, VIRTIO_QUEUES_MAX, "the same as queues, of net"),
 	NUMBER("num-queues", queues, 1, VIRTIO_QUEUES_MAX, "the same as queues"),
 	NUMBER("num-request-queues", queues, 1, VIRTIO_QUEUES_MAX, "the same as queues"),
 	NUMBER("num_vqs", queues, 1, VIRTIO_QUEUES_MAX, "the same as queues"),
@@ -275,7 +276,8 @@ static int check_net(struct vhost_user_options *o, struct err *e)
 static int check_queues(const struct vhost_user_options *o, struct err *e)
 {
 	const struct vu_device_type *t = o->type;
-	unsigned max = VIRTIO_QUEUES_MAX - (unsigned)t->queues_fixed;
+	unsigned room = VIRTIO_QUEUES_MAX - t->queues_fixed - (t->control_feature != 0);
+	unsigned max = room / (t->queues_each ? t->queues_each : 1);
 
 	if (o->queues_given && !t->queues_default)
 		return err_set(e, -EINVAL, OPTION " %s: queues: this device always has %u; leave it out",

@@ -10,6 +10,7 @@
 #include <linux/virtio_scsi.h>
 
 #include "base/range.h"
+#include "devices/vhost_user_config.h"
 #include "devices/vhost_user_device.h"
 
 _Static_assert(sizeof(((struct virtio_fs_config *)0)->tag) == VHOST_USER_TAG_MAX, "length of a tag");
@@ -69,7 +70,8 @@ void vhost_user_own_net(const struct vhost_user_device *dev, uint8_t *config)
 		c.status = htole16(VIRTIO_NET_S_LINK_UP);
 	if (o->mtu_given)
 		c.mtu = htole16((uint16_t)o->mtu);
-	c.max_virtqueue_pairs = htole16(1);
+	if (dev->control.announce)
+		c.status |= htole16(VIRTIO_NET_S_ANNOUNCE);
 	memcpy(config, &c, size);
 }
 
@@ -81,6 +83,22 @@ uint64_t vhost_user_own_net_features(const struct vhost_user_device *dev, uint64
 	if (dev->options->mtu_given)
 		return offered | mtu;
 	return daemon_says(dev) & mtu ? offered : offered & ~mtu;
+}
+
+void vhost_user_own_net_resumes(struct vhost_user_device *dev)
+{
+	const uint64_t needs = BIT64(VIRTIO_NET_F_GUEST_ANNOUNCE) | BIT64(VIRTIO_NET_F_CTRL_VQ);
+	const uint8_t *mac = dev->virtio.config + offsetof(struct virtio_net_config, mac);
+
+	if ((dev->virtio.acked & needs) == needs && dev->control.has_ring) {
+		dev->control.announce = true;
+		vhost_user_config_load(dev);
+		virtio_config_changed(&dev->virtio);
+		return;
+	}
+	dev->frontend.rarp = 0;
+	for (unsigned i = 0; i < 6; i++)
+		dev->frontend.rarp |= (uint64_t)mac[i] << (8 * i);
 }
 
 /*

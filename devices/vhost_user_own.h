@@ -23,6 +23,9 @@ void vhost_user_own_fs(const struct vhost_user_device *dev, uint8_t *config);
 void vhost_user_own_net(const struct vhost_user_device *dev, uint8_t *config);
 /* With MAC and STATUS, which are true of any; and MTU when there is one. */
 uint64_t vhost_user_own_net_features(const struct vhost_user_device *dev, uint64_t offered);
+/* The interface is somewhere else now: the guest announces it, or the daemon does where the guest
+ * cannot. */
+void vhost_user_own_net_resumes(struct vhost_user_device *dev);
 /* struct virtio_scsi_config: as after a reset. */
 void vhost_user_own_scsi(const struct vhost_user_device *dev, uint8_t *config);
 

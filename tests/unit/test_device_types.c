@@ -59,7 +59,7 @@ static void the_rows_say_what_the_standard_and_qemu_say(void **state)
 		{ "i2c", 34, 0x078000, 1, 0, 4, 0 },
 		{ "input", 18, 0x098000, 2, 0, 64, 136 },
 		{ "media", 48, 0x048000, 2, 0, 256, 40 },
-		{ "net", 1, 0x020000, 2, 0, 256, 12 },
+		{ "net", 1, 0x020000, 0, 1, 256, 12 },
 		{ "scmi", 32, 0x078000, 2, 0, 256, 0 },
 		{ "scsi", 8, 0x010000, 2, VU_QUEUES_PER_VCPU, 128, 36 },
 		{ "sound", 25, 0x040100, 4, 0, 64, 12 },
