@@ -21,6 +21,11 @@ static bool is_there(const struct vhost_user_control *c)
 	return c->ready && !c->gone;
 }
 
+bool vhost_user_control_is_needed(const struct vhost_user_options *o)
+{
+	return o->type->control_feature && o->queues_given && o->queues > 1;
+}
+
 uint64_t vhost_user_control_features(const struct vhost_user_device *dev, uint64_t offered)
 {
 	const struct vhost_user_control *c = &dev->control;

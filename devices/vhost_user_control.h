@@ -23,7 +23,7 @@
 
 #include "base/err.h"
 #include "base/log.h"
-#include "devices/device_id.h"
+#include "devices/vhost_user_options.h"
 #include "vhost/frontend.h"
 
 struct vhost_user_device;
@@ -44,6 +44,8 @@ struct vhost_user_control {
 	char name[DEVICE_ID_MAX + 24];	/* "net0: control queue" */
 };
 
+/* Whether a device of @o is to have a control queue. */
+bool vhost_user_control_is_needed(const struct vhost_user_options *o);
 /* Set-up, after vhost_user_device_init and before it is realized. Takes the sockets to the process,
  * for vhost-user and for its questions (SOCK_SEQPACKET, non-blocking), and begins to negotiate: run
  * the loop until vhost_user_control_is_settled. 0 or -errno with @e. */

@@ -3,7 +3,6 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <signal.h>
 #include <stdint.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -16,33 +15,8 @@
 #include "devices/vmshm_object.h"
 #include "guest/vmshm/vmshm_regs.h"
 #include "memory/shm_named.h"
+#include "vmm/child.h"
 #include "vmm/supervise.h"
-
-/* A terminal's signals are meant for the VMM; a supervisor ends when that does. */
-static void ignore_signals(void)
-{
-	static const int ignored[] = {
-		SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGPIPE, SIGTTOU, SIGTSTP
-	};
-
-	for (size_t i = 0; i < ARRAY_SIZE(ignored); i++)
-		signal(ignored[i], SIG_IGN);
-}
-
-/* fork(2), and no moment in which a signal could end the child that it is to ignore. */
-static pid_t fork_ignoring(void)
-{
-	sigset_t all, old;
-	pid_t pid;
-
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	pid = fork();
-	if (pid == 0)
-		ignore_signals();
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	return pid;
-}
 
 static int start_one(struct supervise_state *state, struct supervisor_process *ret,
 		     enum seccomp_mode mode, struct err *e)
@@ -55,7 +29,7 @@ static int start_one(struct supervise_state *state, struct supervisor_process *r
 	state->sock = pair[1];
 	/* Not in the child, which may come to it when the VMM has made the terminal raw. */
 	state->is_terminal = tcgetattr(STDIN_FILENO, &state->terminal) == 0;
-	pid = fork_ignoring();
+	pid = child_fork();
 	if (pid == 0) {
 		fd_close(&pair[0]);
 		supervise(state, mode);

@@ -194,6 +194,22 @@ static int init_supervisor(struct vm *vm, struct err *e)
 	return r;
 }
 
+/* Each serves the control queue of a device, if that has one. */
+static int start_helpers(struct vm *vm, struct err *e)
+{
+	const struct options *o = vm->options;
+	int r = 0;
+
+	for (; vm->n_helpers < o->n_devices && r == 0; vm->n_helpers++) {
+		struct helper *h = &vm->helpers[vm->n_helpers];
+
+		*h = (struct helper)HELPER_NONE;
+		if (vhost_user_control_is_needed(&o->devices[vm->n_helpers]))
+			r = helper_start(h, o->seccomp, e);
+	}
+	return r;
+}
+
 static int init_kvm(struct vm *vm, struct err *e)
 {
 	int r = kvm_init(&vm->kvm, e);
@@ -236,8 +252,13 @@ static int init_platform(struct vm *vm, struct err *e)
 static int connect_device(struct vm *vm, struct vhost_user_device *d, struct err *e)
 {
 	const struct vhost_user_options *o = d->options;
-	int sock, r;
+	struct helper *helper = &vm->helpers[o->number];
+	int sock, r = 0;
 
+	if (helper->sock >= 0)
+		r = vhost_user_control_connect(d, &helper->sock, &helper->questions, e);
+	if (r)
+		return r;
 	if (o->server) {
 		log_info("device %s: waits at %s for its daemon", d->id, o->socket);
 		vhost_user_link_begin(&d->link, &vhost_user_door_dialer, &vm->doors[o->number],
@@ -305,7 +326,8 @@ static int realize_devices(struct vm *vm, struct err *e)
 		struct vhost_user_device *d = &vm->devices[i];
 		int r = 0;
 
-		while (!d->ready && !d->failed && !vm->ended)
+		while (!vm->ended && !d->failed &&
+		       (!d->ready || !vhost_user_control_is_settled(d)))
 			loop_once(&vm->loop, -1);
 		if (vm->ended)
 			return -EINTR;
@@ -454,6 +476,7 @@ static int (*const boot_order[])(struct vm *vm, struct err *e) = {
 	listen_for_daemons,
 	start_spawners,		/* forked before this process has given up any right */
 	init_supervisor,	/* forked before there is anything to inherit */
+	start_helpers,		/* as are these */
 	init_loop,
 	vm_life_init,
 	open_kernel,

@@ -26,6 +26,7 @@
 #include "vmm/console.h"
 #include "vmm/desc.h"
 #include "vmm/errands.h"
+#include "vmm/helper.h"
 #include "vmm/kvm.h"
 #include "vmm/loader.h"
 #include "vmm/options.h"
@@ -61,6 +62,9 @@ struct vm {
 	/* The names of all these sockets, until there is a supervisor to remove them. */
 	struct listener names[2 * OPTIONS_LIST_MAX];
 	unsigned n_names;
+	/* By --vhost-user, until the device takes it; there are n_helpers. */
+	struct helper helpers[OPTIONS_LIST_MAX];
+	unsigned n_helpers;
 	struct sandbox sandbox;
 	struct loop loop;
 	struct kvm kvm;

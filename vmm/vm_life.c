@@ -341,6 +341,8 @@ int vm_fini(struct vm *vm)
 		r = report_write(&vm->report, &vm->mem, &vm->vcpus, vm->exit_code);
 	for (unsigned i = 0; i < vm->n_devices; i++)
 		vhost_user_device_fini(&vm->devices[i]);
+	for (unsigned i = 0; i < vm->n_helpers; i++)
+		helper_fini(&vm->helpers[i]);
 	for (unsigned i = 0; i < vm->options->n_devices; i++)
 		vhost_user_door_fini(&vm->doors[i]);
 	for (unsigned i = 0; vm->taps && i < vm->n_devices; i++)
