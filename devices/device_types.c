@@ -200,10 +200,9 @@ const struct vu_device_type vu_device_types[] = {
 		.config_queues_off = offsetof(struct virtio_net_config, max_virtqueue_pairs),
 		.config_queues_size = 2,
 		.withheld = NET_CONTROL | NET_BEHIND,
-		.withheld_why = "the control queue, which is there with several pairs, sets their number and"
-				" takes announcements, but no filters and addresses, which daemons cannot be"
-				" told; the speed, and hashes of packets, lie behind the config space that"
-				" there is",
+		.withheld_why = "filters, addresses and offloads are not set by the control queue, since no"
+				" daemon can be told of them; the speed, and hashes of packets, lie behind"
+				" the config space that there is",
 	},
 	[TYPE_PMEM] = {
 		.name = "pmem",

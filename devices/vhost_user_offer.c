@@ -35,6 +35,7 @@ static int count_queues(const struct vhost_user_device *dev, unsigned *ret, stru
 {
 	const struct vhost_user_options *o = dev->options;
 	const struct vu_device_type *t = dev->type;
+	unsigned theirs = t->queues_fixed - t->queues_kept;
 	unsigned room = queues_room(dev), want;
 	/* How many it serves it says with protocol feature MQ. */
 	bool is_told = dev->frontend.queues_max != UINT32_MAX;
@@ -49,7 +50,7 @@ static int count_queues(const struct vhost_user_device *dev, unsigned *ret, stru
 		want = (unsigned)t->queues_default;
 	if ((uint64_t)dev->frontend.queues_max + t->queues_kept < t->queues_fixed || want > room)
 		return err_set(e, -EINVAL, "device %s: it needs %u queues, but the daemon at %s serves %u%s",
-			       dev->id, t->queues_fixed - t->queues_kept + want * each(t), dev->where,
+			       dev->id, theirs + want * each(t), dev->where,
 			       (unsigned)min_u64(dev->frontend.queues_max, VIRTIO_QUEUES_MAX),
 			       o->queues_given ? ": give queues= less, or start the daemon with more" :
 			       ": start the daemon with more");
@@ -85,7 +86,8 @@ static int check_mtu(const struct vhost_user_device *dev, struct err *e)
 		       dev->where);
 }
 
-int vhost_user_offer_check(const struct vhost_user_device *dev, unsigned *ret_counted, struct err *e)
+int vhost_user_offer_check(const struct vhost_user_device *dev, unsigned *ret_counted,
+			   struct err *e)
 {
 	const struct vu_frontend *f = &dev->frontend;
 

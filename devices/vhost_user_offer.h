@@ -12,8 +12,8 @@
 
 struct vhost_user_device;
 
-/* Set-up, the front end READY. Whether a device can be made of it: 0 with the number of those of its
- * queues that queues= counts, or -errno with @e: what is missing, and what to do. */
+/* Set-up, the front end READY. Whether a device can be made of it: 0 with the number of its queues
+ * that queues= counts, or -errno with @e: what is missing, and what to do. */
 int vhost_user_offer_check(const struct vhost_user_device *dev, unsigned *ret_counted,
 			   struct err *e);
 /* Set-up. How many queues it has in all, once `counted` is known. */

@@ -13,8 +13,9 @@
 #include "base/seccomp.h"
 
 struct helper {
-	int sock, questions;	/* this end of its two sockets, for vhost_user_control_connect; owned
-				 * until then; -1: there is none */
+	/* This end of its two sockets, for vhost_user_control_connect; owned until then; -1: there
+	 * is none. */
+	int sock, questions;
 };
 
 #define HELPER_NONE { .sock = -1, .questions = -1 }

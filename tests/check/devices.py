@@ -32,6 +32,8 @@ def queues(row):
         return "as said"
     if default == "VU_QUEUES_OF_DAEMON":
         return counted[default]
+    if value(row, "queues_each"):
+        return f"{value(row, 'queues_each')} a pair, a third for several"
     return " and ".join(part for part in (value(row, "queues_fixed"), counted.get(default, default)) if part)
 
 

@@ -12,7 +12,7 @@ TABLES = {
     ("base/seccomp.c", "always_allowed"), ("vmm/sandbox.c", "vcpu_rules"), ("vmm/sandbox.c", "loop_rules"),
     ("vmm/supervise.c", "rules"), ("vhost/backends/sandbox.c", "common_rules"), ("vhost/backends/blk.c", "rules"),
     ("vhost/backends/pmem.c", "rules"), ("vhost/backends/vsock.c", "rules"),
-    ("vhost/backends/console.c", "rules"),
+    ("vhost/backends/console.c", "rules"), ("vmm/helper.c", "rules"),
     ("vhost/backends/vsock_connector.c", "rules"),
 }
 

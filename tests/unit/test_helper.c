@@ -76,7 +76,8 @@ static void drive(struct fixture *f)
 
 static void a_command_becomes_a_question_and_its_answer_the_drivers(void **state)
 {
-	static const uint8_t command[] = { VIRTIO_NET_CTRL_MQ, VIRTIO_NET_CTRL_MQ_VQ_PAIRS_SET, 3, 0 };
+	static const uint8_t command[] = { VIRTIO_NET_CTRL_MQ, VIRTIO_NET_CTRL_MQ_VQ_PAIRS_SET,
+					   3, 0 };
 	const struct control_answer yes = { .done = 1 };
 	const struct driver_buf bufs[] = { { COMMAND, 4, false }, { ANSWER, 1, true } };
 	struct fixture *f = *state;
