@@ -31,6 +31,7 @@ struct verb {
 extern const struct verb disk_verbs[];
 extern const struct verb hammer_verbs[];
 extern const struct verb machine_verbs[];
+extern const struct verb net_verbs[];
 extern const struct verb process_verbs[];
 
 /* Prints "minivmm-init: FAIL VERB: ..." (formats as in text.h); returns -1 */
