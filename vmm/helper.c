@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <poll.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -18,6 +19,8 @@
 #include "vmm/child.h"
 
 #define ANY SECCOMP_ANY, 0
+
+enum { END_MS = 1000 };
 
 /* To wait, to talk to the VMM, to map guest RAM, to log. */
 static const struct seccomp_rule rules[] = {
@@ -132,13 +135,14 @@ int helper_start(struct helper *h, enum seccomp_mode mode, struct err *e)
 		pid = child_fork();
 	if (pid == 0) {
 		end_with_parent(parent);
-		serve(&(struct helper){ vhost_user[1], questions[1] }, mode);
+		serve(&(struct helper){ .sock = vhost_user[1], .questions = questions[1] }, mode);
 	}
 	if (!r && pid < 0)
 		r = err_sys(e, "control queue: fork");
 	if (!r) {
 		h->sock = fd_take(&vhost_user[0]);
 		h->questions = fd_take(&questions[0]);
+		h->pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
 	}
 	for (unsigned i = 0; i < 2; i++) {
 		fd_close(&vhost_user[i]);
@@ -151,4 +155,7 @@ void helper_fini(struct helper *h)
 {
 	fd_close(&h->sock);
 	fd_close(&h->questions);
+	if (h->pidfd >= 0)
+		poll(&(struct pollfd){ .fd = h->pidfd, .events = POLLIN }, 1, END_MS);
+	fd_close(&h->pidfd);
 }

@@ -13,16 +13,17 @@
 #include "base/seccomp.h"
 
 struct helper {
-	/* This end of its two sockets, for vhost_user_control_connect; owned until then; -1: there
-	 * is none. */
+	/* This end of its sockets, for vhost_user_control_connect; owned, but for what it took. */
 	int sock, questions;
+	int pidfd;		/* -1: the host cannot tell when it has ended */
 };
 
-#define HELPER_NONE { .sock = -1, .questions = -1 }
+#define HELPER_NONE { .sock = -1, .questions = -1, .pidfd = -1 }
 
 /* Set-up, before there is a thread. Forks it. 0 or -errno with @e and nothing left behind. */
 int helper_start(struct helper *h, enum seccomp_mode mode, struct err *e);
-/* Closes what was not handed on; a process that nobody is connected to ends. Works twice. */
+/* Closes what was not handed on, and waits a moment: a process that nobody is connected to ends,
+ * and one that does not is the kernel's to end. Works twice. */
 void helper_fini(struct helper *h);
 
 #endif
