@@ -15,6 +15,7 @@
 #include "base/fd.h"
 #include "base/listener.h"
 #include "tests/unit/events_card.h"
+#include "tests/unit/resting.h"
 
 enum { FIRST_MESSAGE = 0x40 };
 
@@ -275,9 +276,7 @@ bool events_card_is_up(const struct events_card *c)
 
 bool events_card_is_resting(const struct events_card *c)
 {
-	enum vhost_user_link_state s = c->events.peer.link.state;
-
-	return s == VHOST_USER_LINK_PAUSING || s == VHOST_USER_LINK_ASKING;
+	return is_resting(&c->events.peer.link);
 }
 
 const char *events_card_why(const struct events_card *c)

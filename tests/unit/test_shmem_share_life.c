@@ -10,6 +10,7 @@
 #include <linux/pci_regs.h>
 
 #include "tests/unit/process.h"
+#include "tests/unit/resting.h"
 #include "tests/unit/share_rig.h"
 
 /* The ends of mappings */
@@ -86,7 +87,7 @@ static void a_daemon_that_is_lost_while_the_others_let_go_has_a_successor(void *
 	assert_false(share_is_mapped(&m->a, 0));
 	scripted_daemon_fini(&m->a.daemon);
 	share_settle(&m->a);
-	assert_int_equal(m->a.dev.link.state, VHOST_USER_LINK_PAUSING);
+	assert_true(is_resting(&m->a.dev.link));
 }
 
 static void reset_done(void *arg)

@@ -17,6 +17,7 @@
 #include <linux/virtio_pci.h>
 #include <linux/virtio_scsi.h>
 
+#include "base/fd.h"
 #include "tests/unit/vhost_user_rig.h"
 
 #define CONFIG(type, field) (VIRTIO_PCI_DEVICE_CONFIG + offsetof(struct type, field))

@@ -195,7 +195,8 @@ void vhost_user_rig_lose(struct vhost_user_rig *r)
 {
 	scripted_daemon_fini(&r->daemon);
 	vhost_user_rig_settle(r);
-	vhost_user_rig_pause_over(r);
+	if (r->dev.link.state == VHOST_USER_LINK_PAUSING)
+		vhost_user_rig_pause_over(r);
 }
 
 void vhost_user_rig_come_back(struct vhost_user_rig *r)
