@@ -150,6 +150,11 @@ void family_signal(const struct family *f, int sig)
 		closedir(proc);
 }
 
+bool family_ended_by_itself(const struct family *f)
+{
+	return f->ended && !(WIFSIGNALED(f->status) && WTERMSIG(f->status) == SIGKILL);
+}
+
 void family_describe(const struct family *f, char ret_words[FAMILY_WORDS_MAX])
 {
 	if (WIFSIGNALED(f->status))

@@ -52,6 +52,8 @@ bool family_has_failed(const struct family *f);
 /* Sends @sig to the first process's group, and to every child of this process. Of SIGKILL, what is
  * further below comes up, and needs another, with each that ends. */
 void family_signal(const struct family *f, int sig);
+/* Whether the first process ended by anything but SIGKILL. */
+bool family_ended_by_itself(const struct family *f);
 /* How the first process ended, as "ended with exit status 1" or "was ended by signal 9 (Killed)". */
 void family_describe(const struct family *f, char ret_words[FAMILY_WORDS_MAX]);
 

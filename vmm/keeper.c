@@ -38,6 +38,7 @@ struct keeper {
 	int null, child_ended;	/* child_ended: signalfd */
 	struct family family;
 	bool reported;		/* how the family ended was told */
+	char told[FAMILY_WORDS_MAX];	/* what was told last */
 	struct lines lines;
 	int out;		/* the daemon's output; lines.fd */
 	struct meeting meeting;
@@ -165,21 +166,28 @@ static void end(struct keeper *k)
 	meeting_end(&k->meeting);
 }
 
-static void stop(struct keeper *k, unsigned ms)
+/* The same after it had @ms to end by itself; whether it did. */
+static bool end_after(struct keeper *k, unsigned ms)
 {
-	char how[FAMILY_WORDS_MAX];
-	bool by_itself = is_over_within(k, ms, false);
+	bool over = is_over_within(k, ms, false);
 
 	end(k);
-	if (k->reported)
-		return;
-	k->reported = true;
-	family_describe(&k->family, how);
-	if (by_itself)
+	/* It may have been at its end, which SIGKILL does not change any more. */
+	return over || family_ended_by_itself(&k->family);
+}
+
+/* Of one that nobody has missed (!@missed), but was of no use, the same is told once. */
+static void stop(struct keeper *k, unsigned ms, bool missed)
+{
+	char how[FAMILY_WORDS_MAX] = "was still running and has been ended";
+
+	if (end_after(k, ms))
+		family_describe(&k->family, how);
+	if (!k->reported && (missed || strcmp(how, k->told) != 0)) {
 		log_warn("device %s: its daemon %s: %s", k->task->name, how, k->task->text);
-	else
-		log_warn("device %s: its daemon was still running and has been ended: %s",
-			 k->task->name, k->task->text);
+		memcpy(k->told, how, sizeof(how));
+	}
+	k->reported = true;
 }
 
 static void explain(struct keeper *k)
@@ -187,10 +195,8 @@ static void explain(struct keeper *k)
 	struct keeper_answer a = { .error = 0 };
 	char how[FAMILY_WORDS_MAX];
 
-	bool by_itself = is_over_within(k, BY_ITSELF_MS, false);
 
-	end(k);
-	if (by_itself) {
+	if (end_after(k, BY_ITSELF_MS)) {
 		family_describe(&k->family, how);
 		err_set(&a.why, -ECHILD, "its daemon %s: %s", how, k->task->text);
 	}
@@ -286,7 +292,7 @@ static void start(struct keeper *k)
 	ssize_t sent;
 	int sock;
 
-	stop(k, BY_ITSELF_MS);
+	stop(k, BY_ITSELF_MS, false);
 	k->family = (struct family)FAMILY_NONE;
 	sock = t->command->by_fd ? start_with_pair(k, &a.why) : start_at_path(k, &a.why);
 	if (sock < 0) {
@@ -319,9 +325,9 @@ static bool obey(struct keeper *k)
 	if (order == KEEPER_START)
 		start(k);
 	else if (order == KEEPER_STOP)
-		stop(k, BY_ITSELF_MS);
+		stop(k, BY_ITSELF_MS, true);
 	else if (order == KEEPER_KILL)
-		stop(k, 0);
+		stop(k, 0, true);
 	else if (order == KEEPER_EXPLAIN)
 		explain(k);
 	return true;

@@ -317,6 +317,9 @@ static int connect_devices(struct vm *vm, struct err *e)
 	r = init_taps(vm, e);
 	for (unsigned i = 0; i < n && r == 0; i++)
 		r = connect_device(vm, &vm->devices[i], e);
+	/* What is to be asked for, is now: daemons of exec= start while the kernel is loaded. */
+	if (r == 0)
+		loop_once(&vm->loop, 0);
 	return r;
 }
 

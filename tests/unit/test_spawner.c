@@ -36,7 +36,8 @@ struct rig {
 	struct err never;		/* why there will be none */
 	bool hopeless;
 	int said[2], standard;		/* pipe in place of standard error; that itself */
-	unsigned fds, names;
+	unsigned fds;
+	char dir[32];
 };
 
 static void try(void *arg, int *sock, int *pidfd)
@@ -59,18 +60,14 @@ static void never(void *arg, const char *why)
 
 static const struct vhost_user_link_ops ops = { .try = try, .hopeless = hopeless, .never = never };
 
-static unsigned meetings(void)
-{
-	return process_count_names("/tmp", "minivmm-exec.");
-}
-
 static int setup(void **state)
 {
 	struct rig *r = calloc(1, sizeof(*r));
 	struct err e;
 
-	unsetenv("XDG_RUNTIME_DIR");
-	r->names = meetings();
+	snprintf(r->dir, sizeof(r->dir), "/tmp/test-spawner.XXXXXX");
+	assert_non_null(mkdtemp(r->dir));
+	setenv("XDG_RUNTIME_DIR", r->dir, true);
 	r->fds = process_fds();
 	r->conn = -1;
 	assert_int_equal(pipe2(r->said, O_CLOEXEC), 0);
@@ -103,7 +100,8 @@ static int teardown(void **state)
 	fd_close(&r->conn);
 	alarm(0);
 	assert_int_equal(process_fds(), r->fds);
-	assert_true(meetings() <= r->names);
+	/* Nothing is left where daemons listen. */
+	assert_int_equal(rmdir(r->dir), 0);
 	/* Nobody is left. */
 	assert_int_equal(waitpid(-1, NULL, WNOHANG), -1);
 	free(r);
@@ -154,6 +152,15 @@ static void start(struct rig *r, const char *command)
 	begin(r, command);
 	until_it_is_tried(r);
 	vhost_user_link_up(&r->link, "");
+}
+
+/* Its end of the connection is closed at its end only, by which it has its status. */
+static void until_it_hangs_up(struct rig *r)
+{
+	char c;
+
+	assert_int_equal(fd_read_all(r->conn, &c, 1), -ENODATA);
+	fd_close(&r->conn);
 }
 
 /* The next line on standard error. */
@@ -220,7 +227,7 @@ static void it_has_nothing_but_what_it_needs(void **state)
 	struct rig *r = *state;
 
 	start(r, "sh -c 'for i in 0 1 2 3 4 5 6 7 8 9 10 11 12; do [ -e /proc/$$/fd/$i ] && echo fd $i; done; echo end;"
-		 " readlink /proc/$$/fd/0; grep -E \"^(NoNewPrivs|Seccomp|SigBlk):\" /proc/$$/status;"
+		 " readlink /proc/$$/fd/0; grep -E \"^(NoNewPrivs|Seccomp|SigBlk):\" /proc/self/status;"
 		 " echo $PPID; cut -d\" \" -f6 /proc/$$/stat; echo $$ >&2; exec sleep 1000' sh %d");
 	for (int i = 0; i < 4; i++)
 		assert_int_equal(pid_of(r, "fd "), i);
@@ -260,7 +267,7 @@ static void who_is_of_no_use_is_ended_and_explained(void **state)
 		const char *command, *how;
 	} rows[] = {
 		{ "sh -c 'exit 7' %d", "too bad; its daemon ended with exit status 7: sh -c 'exit 7' %d" },
-		{ "sh -c 'kill -9 $$' %d", "too bad; its daemon was ended by signal 9 (Killed): sh -c" },
+		{ "sh -c 'kill $$' %d", "too bad; its daemon was ended by signal 15 (Terminated): sh -c" },
 		{ "sleep 1000 %d", "too bad" },
 	};
 
@@ -270,6 +277,8 @@ static void who_is_of_no_use_is_ended_and_explained(void **state)
 
 		begin(r, rows[i].command);
 		until_it_is_tried(r);
+		if (i < 2)
+			until_it_hangs_up(r);
 		fd_close(&r->conn);
 		vhost_user_link_failed(&r->link, "rng0: too bad");
 		until_it_is_given_up(r);
@@ -309,10 +318,12 @@ static void hold_family(struct rig *r, int held[3])
 	for (unsigned i = 0; i < 3; i++) {
 		const char *text = line(r);
 
-		for (unsigned k = 0; k < 3; k++)
-			if (strstr(text, names[k]))
-				held[k] = hold((pid_t)strtol(strstr(text, names[k]) + strlen(names[k]),
-							     NULL, 10));
+		for (unsigned k = 0; k < 3; k++) {
+			const char *at = strstr(text, names[k]);
+
+			if (at)
+				held[k] = hold((pid_t)strtol(at + strlen(names[k]), NULL, 10));
+		}
 	}
 }
 
@@ -345,10 +356,13 @@ static void the_next_one_is_started_when_one_is_lost(void **state)
 {
 	struct rig *r = *state;
 	pid_t first, second;
+	int held;
 
 	start(r, "sh -c 'echo here $$; exec cat <&$1 >&$1' sh %d");
 	first = pid_of(r, "here ");
+	held = hold(first);
 	assert_int_equal(kill(first, SIGKILL), 0);
+	is_over(held);
 	fd_close(&r->conn);
 	assert_true(vhost_user_link_dismiss(&r->link, true));
 	vhost_user_link_lost(&r->link);
@@ -357,6 +371,32 @@ static void the_next_one_is_started_when_one_is_lost(void **state)
 	second = pid_of(r, "here ");
 	assert_true(second != first);
 	vhost_user_link_up(&r->link, "");
+}
+
+static void what_is_of_no_use_again_and_again_is_told_once(void **state)
+{
+	char count[] = "/tmp/test-spawner-XXXXXX", command[256];
+	struct rig *r = *state;
+	int fd = mkstemp(count);
+
+	/* The first four end with 1, the others with 2. */
+	snprintf(command, sizeof(command),
+		 "sh -c 'echo >>$0; exit $(( $(wc -l <$0) > 4 ? 2 : 1 ))' %s %%d", count);
+	start(r, command);
+	until_it_hangs_up(r);
+	vhost_user_link_dismiss(&r->link, true);
+	vhost_user_link_lost(&r->link);
+	for (unsigned i = 1; i < 6; i++) {
+		loop_timer_cancel(&r->loop, &r->link.pause);
+		r->link.pause.expired(r->link.pause.arg);
+		until_it_is_tried(r);
+		until_it_hangs_up(r);
+		vhost_user_link_failed(&r->link, "it is of no use");
+	}
+	contains(line(r), "its daemon ended with exit status 1");
+	contains(line(r), "its daemon ended with exit status 2");
+	close(fd);
+	unlink(count);
 }
 
 static void its_first_process_goes_with_the_keeper(void **state)
@@ -407,6 +447,7 @@ int main(void)
 		CASE(all_that_came_of_it_ends_with_the_machine),
 		CASE(one_that_hangs_is_ended_at_once),
 		CASE(the_next_one_is_started_when_one_is_lost),
+		CASE(what_is_of_no_use_again_and_again_is_told_once),
 		CASE(its_first_process_goes_with_the_keeper),
 		CASE(a_subverted_machine_gets_nothing_else),
 #undef CASE

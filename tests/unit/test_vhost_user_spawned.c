@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A device whose daemon is started for it: who starts it hears when the daemon is to end, and a first
- * one that is of no use is the last. */
+/* A device whose daemon is started for it: who starts it hears when the daemon is to end, and a
+ * first one that is of no use is the last. */
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
