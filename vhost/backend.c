@@ -17,7 +17,6 @@ enum { MESSAGE_BATCH = 32 };
 /* Everything the front end gave goes; @why is NULL when it simply left. */
 static void disconnect(struct backend *b, const char *why)
 {
-	struct err e;
 
 	if (b->channel.sock < 0)
 		return;
@@ -48,12 +47,9 @@ static void disconnect(struct backend *b, const char *why)
 	b->refused = (struct misuse){ 0 };
 	if (b->dev.ops->negotiated)
 		b->dev.ops->negotiated(b->dev.arg, 0);
-	if (b->listener >= 0) {
-		b->listen_watch.fd = b->listener;
-		if (!loop_watch(b->loop, &b->listen_watch, &e))
-			return;
-		log_error("%s: nobody can connect any more: %s", b->dev.name, e.msg);
-		b->listen_watch.fd = -1;
+	if (b->door.loop) {
+		acceptor_want(&b->door, true);
+		return;
 	}
 	b->ended = true;
 	loop_stop(b->loop);
@@ -208,21 +204,15 @@ static int serve(struct backend *b, int *sock, struct err *e)
 	return 0;
 }
 
-static void listener_ready(void *arg, uint32_t events)
+static void somebody_comes(void *arg, int *sock)
 {
 	struct backend *b = arg;
-	autoclose int sock = accept4(b->listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 	struct err e;
 
-	(void)events;
-	/* Gone again, or no fd to spare just now: the listener stays ready while it matters. */
-	if (sock < 0)
-		return;
-	if (serve(b, &sock, &e)) {
+	if (serve(b, sock, &e))
 		log_warn("%s: cannot serve a connection: %s", b->dev.name, e.msg);
-		return;
-	}
-	loop_unwatch(b->loop, &b->listen_watch);
+	else
+		acceptor_want(&b->door, false);
 }
 
 uint64_t backend_features(const struct backend *b)
@@ -250,12 +240,8 @@ int backend_init(struct backend *b, struct loop *loop, const struct backend_devi
 {
 	int r;
 
-	*b = (struct backend){ .loop = loop, .dev = *dev, .listener = -1,
-			      .inflight = { .fd = -1 } };
+	*b = (struct backend){ .loop = loop, .dev = *dev, .inflight = { .fd = -1 } };
 	b->channel.sock = -1;
-	b->listen_watch = (struct loop_watch){
-		.fd = -1, .events = EPOLLIN, .ready = listener_ready, .arg = b
-	};
 	b->watch = (struct loop_watch){ .fd = -1, .ready = channel_ready, .arg = b };
 	b->unhold = (struct loop_job){ .run = unhold, .arg = b };
 	r = backend_back_init(b, e);
@@ -278,27 +264,17 @@ void backend_fini(struct backend *b)
 {
 	if (!b->queues)
 		return;
-	if (b->listen_watch.fd >= 0)
-		loop_unwatch(b->loop, &b->listen_watch);
-	fd_close(&b->listener);
+	acceptor_fini(&b->door);
 	disconnect(b, NULL);
 	backend_back_fini(b);
 	free(b->queues);
 	b->queues = NULL;
 }
 
-int backend_listen(struct backend *b, int *sock, struct err *e)
+void backend_listen(struct backend *b, int *sock)
 {
-	int r;
-
-	b->listen_watch.fd = *sock;
-	r = loop_watch(b->loop, &b->listen_watch, e);
-	if (r) {
-		b->listen_watch.fd = -1;
-		return r;
-	}
-	b->listener = fd_take(sock);
-	return 0;
+	acceptor_init(&b->door, b->loop, b->dev.name, sock, somebody_comes, b);
+	acceptor_want(&b->door, true);
 }
 
 int backend_connect(struct backend *b, int *sock, struct err *e)

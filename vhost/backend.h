@@ -33,6 +33,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/acceptor.h"
 #include "base/err.h"
 #include "base/log.h"
 #include "base/loop.h"
@@ -119,8 +120,7 @@ struct backend {
 	unsigned reply_ms;		/* BACKEND_REPLY_MS; may be changed */
 
 	/* private below; see backend.c */
-	int listener;			/* owned; -1 when serving one given connection */
-	struct loop_watch listen_watch;
+	struct acceptor door;		/* zeroed when serving one given connection */
 	struct vu_channel channel;	/* main; sock -1 while nobody is connected */
 	struct loop_watch watch;
 	struct vu_channel back;		/* back channel; sock -1 without */
@@ -143,8 +143,8 @@ int backend_init(struct backend *b, struct loop *loop, const struct backend_devi
 /* Ends the connection, closes everything. Works on a zeroed struct, twice. */
 void backend_fini(struct backend *b);
 
-/* Takes the listening *@sock and serves one front end after the other. 0 or -errno with @e. */
-int backend_listen(struct backend *b, int *sock, struct err *e);
+/* Takes the listening *@sock and serves one front end after the other. */
+void backend_listen(struct backend *b, int *sock);
 /* Takes the connected *@sock and serves it; at its end `ended` is true and the loop is stopped. */
 int backend_connect(struct backend *b, int *sock, struct err *e);
 

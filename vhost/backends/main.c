@@ -134,10 +134,10 @@ static int open_socket(struct program *p, const struct options *o, struct err *e
 		if (!r)
 			sock = o->fd;
 	}
-	if (r)
-		return r;
-	return listens ? backend_listen(&p->backend, &sock, e) :
-			 backend_connect(&p->backend, &sock, e);
+	if (r || !listens)
+		return r ? r : backend_connect(&p->backend, &sock, e);
+	backend_listen(&p->backend, &sock);
+	return 0;
 }
 
 static int enter_sandbox(struct program *p, enum seccomp_mode mode, struct err *e)
