@@ -29,6 +29,11 @@ struct seccomp_rule {
 	uint32_t value;
 };
 
+/* What tcgetattr and tcsetattr call in newer C libraries (glibc 2.42). The kernel's macros need its
+ * own struct termios, whose header the C library's excludes. */
+#define SECCOMP_TCGETS2 0x802c542aU
+#define SECCOMP_TCSETS2 0x402c542bU
+
 struct seccomp_filter;
 
 /*

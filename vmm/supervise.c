@@ -42,7 +42,9 @@ static const struct seccomp_rule rules[] = {
 	{ SYS_unlinkat, SECCOMP_ANY },
 	{ SYS_write, SECCOMP_ANY },
 	{ SYS_ioctl, 1, TCSETS },
+	{ SYS_ioctl, 1, SECCOMP_TCSETS2 },
 	{ SYS_ioctl, 1, TCGETS },
+	{ SYS_ioctl, 1, SECCOMP_TCGETS2 },
 };
 
 /* Makes the connection, if there is the right to: fds as they come along. Their number, or -errno

@@ -19,7 +19,7 @@ TABLES = {
 
 def call(row):
     """A rule as the document writes it: name, or name(VALUE) of the argument that is looked at."""
-    text = "".join(row).strip("{}").replace("SYS_", "", 1)
+    text = "".join(row).strip("{}").replace("SYS_", "", 1).replace("SECCOMP_TC", "TC")
     if text.startswith("IOCTL("):
         return f"ioctl({text[6:-1]})"
     name, *rest = text.split(",")

@@ -11,8 +11,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -195,6 +197,37 @@ static void the_second_caller_waits_for_the_first_to_go(void **state)
 	driver_settle(&f->driver);
 	print(f, OF_GUEST, "two");
 	assert_reads(second, "two");
+}
+
+/* Stands before the C library's: whether the kernel has room to watch one more. */
+static bool watches_are_full;
+
+int epoll_ctl(int epoll, int op, int fd, struct epoll_event *ev)
+{
+	if (watches_are_full && op == EPOLL_CTL_ADD) {
+		errno = ENOSPC;
+		return -1;
+	}
+	return (int)syscall(SYS_epoll_ctl, epoll, op, fd, ev);
+}
+
+static void a_caller_who_cannot_be_watched_at_first_is_later(void **state)
+{
+	struct fixture *f = on_socket(state);
+
+	watches_are_full = true;
+	f->end = call(f);
+	watches_are_full = false;
+	assert_int_equal(write(f->end, "hello", 5), 5);
+	assert_typed(f, TO_GUEST, IN_AT, "hello");
+	/* Nor is the next one lost. */
+	watches_are_full = true;
+	fd_close(&f->end);
+	driver_settle(&f->driver);
+	watches_are_full = false;
+	f->end = call(f);
+	assert_int_equal(write(f->end, "again", 5), 5);
+	assert_typed(f, TO_GUEST, IN_AT + IN_LEN, "again");
 }
 
 static void input_waits_for_the_guest(void **state)
@@ -448,7 +481,10 @@ static void a_driver_that_goes_on_says_nothing_again(void **state)
 	for (unsigned i = 0; i < queues; i++)
 		driver_resume_queue(&f->driver, i, base[i]);
 	f->end = call(f);
+	/* What had not arrived before. */
+	assert_told(f, 0, VIRTIO_CONSOLE_PORT_ADD, 1, "");
 	assert_told(f, 0, VIRTIO_CONSOLE_PORT_OPEN, 0, "");
+	assert_told(f, 1, VIRTIO_CONSOLE_PORT_ADD, 1, "");
 	assert_told(f, 1, VIRTIO_CONSOLE_PORT_OPEN, 1, "");
 	assert_int_equal(write(f->end, "typed", 5), 5);
 	assert_typed(f, SECOND_TO_GUEST, IN_AT + BUFS * IN_LEN, "typed");
@@ -480,6 +516,7 @@ int main(void)
 		CASE(both_ways_over_a_socket),
 		CASE(without_anybody_there_output_is_dropped),
 		CASE(the_second_caller_waits_for_the_first_to_go),
+		CASE(a_caller_who_cannot_be_watched_at_first_is_later),
 		CASE(input_waits_for_the_guest),
 		CASE(who_reads_slowly_loses_nothing),
 		CASE(the_guest_may_stop_while_output_waits),

@@ -168,13 +168,13 @@ static void obey(struct console *c, const struct virtio_console_control *m)
 /*
  * The driver has told another process, or this one before a pause, which ports it has open, and
  * does not do so again. One that counts as open too soon loses input, one that counts as closed is
- * deaf.
+ * deaf. Which it was told of itself may be less than it asked for: a driver ignores what it has.
  */
 static void go_on(struct console *c)
 {
 	for (unsigned i = 0; i < c->ports_n && c->multiport; i++) {
 		c->ports[i].guest_open = true;
-		owe(&c->ports[i], DUE_OPEN);
+		owe(&c->ports[i], DUE_ADD | DUE_OPEN);
 		console_port_update(&c->ports[i]);
 	}
 }
@@ -297,7 +297,9 @@ static unsigned console_socket_dirs(const void *dev, int ret_dirs[DEVICE_DIRS_MA
 
 static const struct seccomp_rule rules[] = {
 	{ SYS_writev, SECCOMP_ANY, 0 },
-	{ SYS_ioctl, 1, TCSETS },	/* a terminal is set back at the end */
+	{ SYS_ioctl, 1, TIOCGPGRP },	/* a terminal is set back at the end */
+	{ SYS_ioctl, 1, TCSETS },
+	{ SYS_ioctl, 1, SECCOMP_TCSETS2 },
 };
 
 const struct device_type console_device = {

@@ -19,6 +19,7 @@
 #include <stdint.h>
 #include <termios.h>
 
+#include "base/acceptor.h"
 #include "base/listener.h"
 #include "base/loop.h"
 #include "vhost/backend.h"
@@ -49,17 +50,19 @@ struct console_port {
 	struct loop_watch watch_in, watch_out;
 	struct termios terminal;	/* of stdio, to set back */
 	bool is_terminal;
+	pid_t group;			/* this process's, which the terminal's may be or not */
 	int in_flags, out_flags;	/* of stdio, to set back */
 	struct listener listener;
-	int listen_sock;		/* owned; of socket */
+	struct acceptor door;		/* of socket; else zeroed */
 	int opens;			/* owned; inotify of pty: somebody opens it */
-	struct loop_watch accept_watch;	/* of either */
+	struct loop_watch opens_watch;
+	struct loop_timer again;	/* what could not be watched may be now */
 
 	uint8_t input[CONSOLE_INPUT];
 	unsigned in_len, in_at;
 	uint8_t *output;		/* owned; NULL: nothing waits */
 	size_t out_len, out_at;
-	struct misuse lost;
+	struct misuse lost, unwatched;
 };
 
 /* Opens what @o names; @p is zeroed but for console and index. 0 or -errno with @e;

@@ -11,29 +11,39 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/fd.h"
 #include "base/range.h"
 #include "vhost/backends/console.h"
 
+enum { AGAIN_MS = 100 };
+
 /* ---- Bytes ---- */
 
-/* Watching @fd or not. What cannot be watched, a file, is always ready, and is not waited for. */
+/* Watching @fd or not. A file, which cannot be watched, is always ready, and is not waited for;
+ * of the rest the kernel may have no room for one more just now. */
 static void set_watch(struct console_port *p, struct loop_watch *w, int fd, bool on)
 {
 	struct loop *l = console_loop(p->console);
 	struct err e;
+	int r;
 
 	if (on == (w->fd >= 0))
 		return;
 	if (!on)
 		return loop_unwatch(l, w);
 	w->fd = fd;
-	if (!loop_watch(l, w, &e))
+	r = loop_watch(l, w, &e);
+	if (!r)
 		return;
 	w->fd = -1;
-	if (w == &p->watch_in)
+	if (misuse_first(&p->unwatched))
+		log_warn("console: port %u cannot be waited for (%s): no input, and output may be lost; this is logged once",
+			 p->index, e.msg);
+	if (r != -EPERM)
+		loop_timer_set(l, &p->again, clock_ns() + MS_TO_NS(AGAIN_MS));
+	else if (w == &p->watch_in)
 		p->in = -1;
-	log_warn("console: port %u cannot be waited for (%s): no input, and output may be lost", p->index, e.msg);
 }
 
 /* The host's end takes and gives nothing more; a socket and a pseudo-terminal may get another. */
@@ -43,10 +53,10 @@ static void lose(struct console_port *p)
 	set_watch(p, &p->watch_out, -1, false);
 	free(p->output);
 	p->output = NULL;
-	if (p->listen_sock >= 0) {
+	if (p->door.loop) {
 		fd_close(&p->in);
 		p->out = -1;
-		set_watch(p, &p->accept_watch, p->listen_sock, true);
+		acceptor_want(&p->door, true);
 	}
 	console_connected(p, false);
 	console_port_update(p);
@@ -179,7 +189,7 @@ void console_port_update(struct console_port *p)
 	bool reads = p->guest_open && !p->in_len;
 
 	/* That a caller hangs up is told without being asked for. */
-	in = in && (reads || (p->listen_sock >= 0 && !p->left));
+	in = in && (reads || (p->door.loop && !p->left));
 	if (!in)
 		set_watch(p, &p->watch_in, p->in, false);
 	set_watch(p, &p->watch_out, p->out, out);
@@ -205,6 +215,15 @@ static int set_raw(int fd, bool signals, struct termios *ret_before)
 	return tcsetattr(fd, TCSANOW, &t) < 0 ? -errno : 0;
 }
 
+/* The terminal is another's now, whose settings it has. Setting them from the background would stop
+ * this process, too. */
+static bool is_in_background(const struct console_port *p)
+{
+	pid_t group = tcgetpgrp(STDIN_FILENO);
+
+	return group >= 0 && group != p->group;
+}
+
 static int open_stdio(struct console_port *p, struct err *e)
 {
 	p->in_flags = fcntl(STDIN_FILENO, F_GETFL);
@@ -214,7 +233,8 @@ static int open_stdio(struct console_port *p, struct err *e)
 		return err_sys(e, "--port stdio");
 	p->in = STDIN_FILENO;
 	p->out = STDOUT_FILENO;
-	p->is_terminal = !set_raw(STDIN_FILENO, true, &p->terminal);
+	p->group = getpgrp();
+	p->is_terminal = !is_in_background(p) && !set_raw(STDIN_FILENO, true, &p->terminal);
 	p->connected = true;
 	return 0;
 }
@@ -265,23 +285,18 @@ static int open_pty(struct console_port *p, struct err *e)
 	p->opens = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
 	if (p->opens < 0 || inotify_add_watch(p->opens, path, IN_OPEN) < 0)
 		return err_sys(e, "--port pty: watching %s", path);
-	p->accept_watch.fd = p->opens;
-	p->accept_watch.ready = terminal_opened;
+	p->opens_watch.fd = p->opens;
 	fprintf(stderr, "minivmm-backend: port %u is %s\n", p->index, path);
-	return loop_watch(console_loop(p->console), &p->accept_watch, e);
+	return loop_watch(console_loop(p->console), &p->opens_watch, e);
 }
 
 /* One at a time; the next waits in the backlog. */
-static void accept_ready(void *arg, uint32_t events)
+static void somebody_comes(void *arg, int *sock)
 {
 	struct console_port *p = arg;
-	int sock = accept4(p->listen_sock, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 
-	(void)events;
-	if (sock < 0)
-		return;
-	set_watch(p, &p->accept_watch, -1, false);
-	p->in = p->out = sock;
+	acceptor_want(&p->door, false);
+	p->in = p->out = fd_take(sock);
 	p->left = false;
 	console_connected(p, true);
 	console_port_update(p);
@@ -289,26 +304,33 @@ static void accept_ready(void *arg, uint32_t events)
 
 static int open_socket(struct console_port *p, struct err *e)
 {
-	int r = listener_open(&p->listener, SOCK_STREAM, "--port socket=", p->o->socket,
-			      &p->listen_sock, e);
+	int sock = -1;
+	int r = listener_open(&p->listener, SOCK_STREAM, "--port socket=", p->o->socket, &sock, e);
 
 	if (r)
 		return r;
-	p->accept_watch.fd = p->listen_sock;
-	p->accept_watch.ready = accept_ready;
-	return loop_watch(console_loop(p->console), &p->accept_watch, e);
+	acceptor_init(&p->door, console_loop(p->console), "console", &sock, somebody_comes, p);
+	acceptor_want(&p->door, true);
+	return 0;
+}
+
+static void watch_again(void *arg)
+{
+	console_port_update(arg);
 }
 
 int console_port_init(struct console_port *p, const struct port_options *o, struct err *e)
 {
 	p->o = o;
-	p->in = p->out = p->listen_sock = p->opens = -1;
+	p->in = p->out = p->opens = -1;
 	p->listener.dir = -1;
 	p->watch_in =
 		(struct loop_watch){ .fd = -1, .events = EPOLLIN, .ready = in_ready, .arg = p };
 	p->watch_out =
 		(struct loop_watch){ .fd = -1, .events = EPOLLOUT, .ready = out_ready, .arg = p };
-	p->accept_watch = (struct loop_watch){ .fd = -1, .events = EPOLLIN, .arg = p };
+	p->opens_watch = (struct loop_watch){ .fd = -1, .events = EPOLLIN,
+					      .ready = terminal_opened, .arg = p };
+	p->again = (struct loop_timer){ .expired = watch_again, .arg = p };
 	if (o->stdio)
 		return open_stdio(p, e);
 	if (o->file)
@@ -320,8 +342,10 @@ void console_port_fini(struct console_port *p)
 {
 	set_watch(p, &p->watch_in, -1, false);
 	set_watch(p, &p->watch_out, -1, false);
-	set_watch(p, &p->accept_watch, -1, false);
-	if (p->is_terminal)
+	set_watch(p, &p->opens_watch, -1, false);
+	loop_timer_cancel(console_loop(p->console), &p->again);
+	acceptor_fini(&p->door);
+	if (p->is_terminal && !is_in_background(p))
 		tcsetattr(STDIN_FILENO, TCSANOW, &p->terminal);
 	if (p->o->stdio && p->out >= 0) {
 		fcntl(STDIN_FILENO, F_SETFL, p->in_flags);
@@ -329,7 +353,6 @@ void console_port_fini(struct console_port *p)
 	} else {
 		fd_close(&p->out);
 	}
-	fd_close(&p->listen_sock);
 	fd_close(&p->opens);
 	listener_close(&p->listener);
 	free(p->output);
