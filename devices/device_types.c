@@ -34,10 +34,11 @@ enum {
 	CLASS_OTHERS = 0x00ff00,
 };
 
-/* Of VIRTIO 1.4, which kernel headers do not have yet. */
+/* Of VIRTIO 1.4, which kernel headers do not have yet. A CAN bus has a status of 16 bits and no
+ * more: a daemon that is asked for more may refuse, or give what lies behind in its memory. */
 enum {
 	ID_SPI = 45, ID_MEDIA = 48,
-	SPI_CONFIG_SIZE = 32, CAN_CONFIG_SIZE = 16, MEDIA_CONFIG_SIZE = 40,
+	SPI_CONFIG_SIZE = 32, CAN_CONFIG_SIZE = 2, MEDIA_CONFIG_SIZE = 40,
 };
 
 enum {

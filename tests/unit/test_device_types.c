@@ -52,7 +52,7 @@ static void the_rows_say_what_the_standard_and_qemu_say(void **state)
 		int counted;
 		unsigned size, config;
 	} rows[] = {
-		{ "can", 36, 0x078000, 3, 0, 64, 16 },
+		{ "can", 36, 0x078000, 3, 0, 64, 2 },
 		{ "console", 3, 0x078000, 2, VU_QUEUES_OF_DAEMON, 128, 12 },
 		{ "fs", 26, 0x018000, 1, 1, 128, 40 },
 		{ "gpio", 41, 0x078000, 2, 0, 64, 8 },
