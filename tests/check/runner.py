@@ -139,6 +139,14 @@ class Toy:
         self.expect("a program may report what it does not list",
                     got.returncode == 1 and "other cases than it lists" in got.stdout, got)
 
+    def knows_what_has_changed_since(self):
+        (self.directory / "macros.c").rename(self.directory / "renamed.c")
+        project = self.directory / "meson.build"
+        project.write_text(project.read_text(encoding="utf-8").replace("'macros.c'", "'renamed.c'"), encoding="utf-8")
+        got = self.run("--list", "unit/macros")
+        self.expect("a source that is called otherwise now is not found",
+                    got.returncode == 0 and "unit/macros.plain" in got.stdout.splitlines(), got)
+
     def refuses_what_is_not_there(self):
         for words in ["nonesuch"], ["--tag", "nonesuch"], ["unit/nonesuch"]:
             got = self.run(*words)
@@ -152,4 +160,5 @@ with tempfile.TemporaryDirectory(prefix="minivmm-runner.") as scratch:
     toy.fails_without_a_boot()
     toy.fails_when_another_case_is_reported()
     toy.refuses_what_is_not_there()
+    toy.knows_what_has_changed_since()
 finish(toy.faults)

@@ -7,6 +7,8 @@ import subprocess
 
 from harness import Skip, wait_for_socket
 
+SYSTEM = "/sbin:/usr/sbin:/bin:/usr/bin"     # what changes a kernel is not in every user's PATH
+
 
 def start(t, crate, *arguments, socket, env=None):
     """A crate's program, until it listens on socket: some add a 0 to what they are told. env: more of its environment."""
@@ -35,5 +37,5 @@ def load_module(name, *parameters):
     if pathlib.Path("/sys/module", name).exists():
         if not parameters:
             return
-        subprocess.run(["rmmod", name], check=True)
-    subprocess.run([shutil.which("insmod", path="/sbin:/usr/sbin:/bin:/usr/bin"), path, *parameters], check=True)
+        subprocess.run([shutil.which("rmmod", path=SYSTEM), name], check=True)
+    subprocess.run([shutil.which("insmod", path=SYSTEM), path, *parameters], check=True)
