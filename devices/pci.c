@@ -6,19 +6,16 @@
 #include <inttypes.h>
 #include <linux/pci_regs.h>
 #include <string.h>
-#include <sys/epoll.h>
 
-#include "base/fd.h"
 #include "base/range.h"
+#include "devices/pci_config.h"
+#include "devices/pci_intx.h"
 
 enum {
 	CAPABILITIES_START = 0x40, CAPABILITIES_END = 0x100,
 	BRIDGE_VENDOR = 0x8086, BRIDGE_DEVICE = 0x0d57, BRIDGE_CLASS = 0x060000,
-	CONF1_ENABLE_BIT = 31,
 	BAR_SIZE_MIN = 16,
 };
-
-const unsigned pci_intx_gsi[PCI_INTX_LINES] = { 5, 9, 10, 11 };
 
 uint64_t pci_dev_get(const struct pci_dev *d, unsigned off, unsigned len)
 {
@@ -137,7 +134,7 @@ static void settle(struct pci_bus *b, struct pci_dev *d, unsigned n)
  * All BARs of all devices: one that left may have made room for any other. One pass is enough: what
  * keeps a BAR away is only another that is where its register says, and none of those leaves.
  */
-static void pci_remap(struct pci_bus *b)
+void pci_bus_remap(struct pci_bus *b)
 {
 	for (unsigned i = 0; i < PCI_SLOTS * PCI_BARS; i++) {
 		struct pci_dev *d = b->slots[i / PCI_BARS];
@@ -146,202 +143,6 @@ static void pci_remap(struct pci_bus *b)
 			settle(b, d, i % PCI_BARS);
 	}
 }
-
-static struct intx_line *intx_line(const struct pci_dev *d)
-{
-	return &d->bus->intx[d->slot % PCI_INTX_LINES];
-}
-
-/* Only a rising pin signals: while it stays up, each EOI raises it again (intx_resample). */
-static void intx_update(struct pci_dev *d)
-{
-	bool drive = d->intx && !(pci_dev_get(d, PCI_COMMAND, 2) & PCI_COMMAND_INTX_DISABLE);
-
-	if (drive && !d->intx_driven && d->bus)
-		fd_signal(intx_line(d)->eventfd);
-	d->intx_driven = drive;
-}
-
-void pci_dev_intx(struct pci_dev *d, bool level)
-{
-	d->intx = level;
-	if (level)
-		d->config[PCI_STATUS] |= PCI_STATUS_INTERRUPT;
-	else
-		d->config[PCI_STATUS] &= (uint8_t)~PCI_STATUS_INTERRUPT;
-	intx_update(d);
-}
-
-static void intx_resample(void *arg, uint32_t events)
-{
-	struct intx_line *line = arg;
-	const struct pci_bus *b = line->bus;
-
-	(void)events;
-	fd_drain(line->resample);
-	for (unsigned slot = (unsigned)(line - b->intx); slot < PCI_SLOTS; slot += PCI_INTX_LINES) {
-		if (b->slots[slot] && b->slots[slot]->intx_driven) {
-			fd_signal(line->eventfd);
-			return;
-		}
-	}
-}
-
-static void intx_disconnect(struct intx_line *line)
-{
-	loop_unwatch(line->bus->machine->loop, &line->watch);
-	fd_close(&line->eventfd);
-	fd_close(&line->resample);
-}
-
-static int intx_connect(struct intx_line *line, struct err *e)
-{
-	struct machine *m = line->bus->machine;
-	int r;
-
-	if (line->eventfd >= 0)
-		return 0;
-	line->eventfd = fd_eventfd();
-	line->resample = fd_eventfd();
-	if (line->eventfd < 0 || line->resample < 0) {
-		r = line->eventfd < 0 ? line->eventfd : line->resample;
-		err_set(e, r, "PCI interrupt line %u: no eventfd: %s", line->gsi, strerror(-r));
-		goto fail;
-	}
-	line->watch = (struct loop_watch){ .fd = line->resample, .events = EPOLLIN,
-					   .ready = intx_resample, .arg = line };
-	r = loop_watch(m->loop, &line->watch, e);
-	if (r) {
-		line->watch.fd = -1;
-		goto fail;
-	}
-	r = m->ops->irqfd_add(m->ctx, line->gsi, line->eventfd, line->resample);
-	if (r) {
-		err_set(e, r, "PCI interrupt line %u: the kernel refuses its irqfd: %s", line->gsi,
-			strerror(-r));
-		goto fail;
-	}
-	return 0;
-fail:
-	intx_disconnect(line);
-	return r;
-}
-
-/* The guest's access; @len is 1, 2, 4 or 8 and [off, off + len) within config space. */
-static uint64_t config_read(struct pci_dev *d, unsigned off, unsigned len)
-{
-	if (d->config_reading)
-		d->config_reading(d, off, len);
-	return pci_dev_get(d, off, len);
-}
-
-static void config_write(struct pci_dev *d, unsigned off, unsigned len, uint64_t value)
-{
-	bool writable = false, changed = false;
-
-	for (unsigned i = 0; i < len; i++) {
-		uint8_t old = d->config[off + i], v = (uint8_t)(value >> (8 * i));
-		uint8_t mask = d->wmask[off + i], clear = d->w1c[off + i];
-		uint8_t now = (uint8_t)(((old & ~mask) | (v & mask)) & ~(v & clear));
-
-		writable |= mask || clear;
-		changed |= now != old;
-		d->config[off + i] = now;
-	}
-	if (!writable)
-		return;
-	if (changed && range_overlaps(off, len, PCI_COMMAND, 2))
-		intx_update(d);
-	if (changed && (range_overlaps(off, len, PCI_COMMAND, 2) ||
-			range_overlaps(off, len, PCI_BASE_ADDRESS_0, 4 * PCI_BARS)))
-		pci_remap(d->bus);
-	if (d->config_written)
-		d->config_written(d, off, len);
-}
-
-/* The device behind dword port 0xcfc and the register selected there, or NULL. */
-static struct pci_dev *conf1_target(const struct pci_bus *b, uint64_t port_off, unsigned size,
-				    unsigned *ret_off)
-{
-	uint32_t a = b->config_address;
-
-	if (port_off < 4 || !range_ok(port_off - 4, size, 4))
-		return NULL;
-	/* Enabled, bus 0, function 0. */
-	if (!(a >> CONF1_ENABLE_BIT) || (a & 0x00ffff00) != (a & 0x0000f800))
-		return NULL;
-	*ret_off = (a & 0xfc) + (unsigned)(port_off - 4);
-	return b->slots[(a >> 11) & 0x1f];
-}
-
-static bool is_reset_control(const struct pci_bus *b, uint64_t off, unsigned size)
-{
-	return off == PCI_RESET_CONTROL_PORT - PCI_CONF1_PORT && size == 1 && b->reset_control;
-}
-
-static uint64_t conf1_read(void *dev, uint64_t off, unsigned size)
-{
-	const struct pci_bus *b = dev;
-	struct pci_dev *d;
-	unsigned reg;
-
-	if (off == 0 && size == 4)
-		return b->config_address;
-	if (is_reset_control(b, off, size))
-		return b->reset_control->read(b->reset_control_dev, 0, 1);
-	d = conf1_target(b, off, size, &reg);
-	return d ? config_read(d, reg, size) : UINT64_MAX;
-}
-
-static void conf1_write(void *dev, uint64_t off, unsigned size, uint64_t value)
-{
-	struct pci_bus *b = dev;
-	struct pci_dev *d;
-	unsigned reg;
-
-	if (off == 0 && size == 4) {
-		/* Bits 30-24 and 1-0 are reserved and read 0. */
-		b->config_address = (uint32_t)value & 0x80fffffc;
-		return;
-	}
-	if (is_reset_control(b, off, size)) {
-		b->reset_control->write(b->reset_control_dev, 0, 1, value);
-		return;
-	}
-	d = conf1_target(b, off, size, &reg);
-	if (d)
-		config_write(d, reg, size, value);
-}
-
-/* The device at ECAM offset @off, or NULL; functions other than 0 are absent. */
-static struct pci_dev *ecam_target(const struct pci_bus *b, uint64_t off, unsigned size,
-				   unsigned *ret_off)
-{
-	*ret_off = off & (PCI_CONFIG_SIZE - 1);
-	if ((off >> 12) & 7 || !range_ok(*ret_off, size, PCI_CONFIG_SIZE))
-		return NULL;
-	return b->slots[(off >> 15) & 0x1f];
-}
-
-static uint64_t ecam_read(void *dev, uint64_t off, unsigned size)
-{
-	unsigned reg;
-	struct pci_dev *d = ecam_target(dev, off, size, &reg);
-
-	return d ? config_read(d, reg, size) : UINT64_MAX;
-}
-
-static void ecam_write(void *dev, uint64_t off, unsigned size, uint64_t value)
-{
-	unsigned reg;
-	struct pci_dev *d = ecam_target(dev, off, size, &reg);
-
-	if (d)
-		config_write(d, reg, size, value);
-}
-
-static const struct bus_ops conf1_ops = { conf1_read, conf1_write };
-static const struct bus_ops ecam_ops = { ecam_read, ecam_write };
 
 /* 64-bit BARs begin above RAM, at a GiB boundary so that page tables of the guest stay large. */
 static uint64_t mmio64_base(const struct guest_mem *mem)
@@ -363,8 +164,8 @@ int pci_bus_init(struct pci_bus *b, struct machine *m, bool ecam, struct err *e)
 
 	*b = (struct pci_bus){
 		.machine = m,
-		.conf1 = { PCI_CONF1_PORT, 8, &conf1_ops, b, "PCI configuration ports", NULL },
-		.ecam = { PCI_ECAM_BASE, PCI_ECAM_SIZE, &ecam_ops, b, "PCI ECAM", NULL },
+		.conf1 = { PCI_CONF1_PORT, 8, &pci_config_conf1_ops, b, "PCI configuration ports", NULL },
+		.ecam = { PCI_ECAM_BASE, PCI_ECAM_SIZE, &pci_config_ecam_ops, b, "PCI ECAM", NULL },
 		.mmio64_base = mmio64_base(m->mem),
 		.mmio64_end = PCI_MMIO64_END,
 	};
@@ -391,7 +192,7 @@ void pci_bus_fini(struct pci_bus *b)
 			pci_dev_del(b->slots[i]);
 	}
 	for (unsigned i = 0; i < PCI_INTX_LINES; i++)
-		intx_disconnect(&b->intx[i]);
+		pci_intx_disconnect(&b->intx[i]);
 	bus_del(&b->machine->pio, &b->conf1);
 	bus_del(&b->machine->mmio, &b->ecam);
 	b->machine = NULL;
@@ -506,7 +307,7 @@ int pci_dev_add(struct pci_bus *b, struct pci_dev *d, struct err *e)
 	if (slot == PCI_SLOTS)
 		return err_set(e, -ENOSPC, "%s: all %d PCI slots are taken; use fewer devices", d->name,
 			       PCI_SLOTS - 1);
-	r = d->no_intx ? 0 : intx_connect(&b->intx[slot % PCI_INTX_LINES], e);
+	r = d->no_intx ? 0 : pci_intx_connect(&b->intx[slot % PCI_INTX_LINES], e);
 	if (r)
 		return err_prefix(e, r, "%s: ", d->name);
 
@@ -529,7 +330,7 @@ int pci_dev_add(struct pci_bus *b, struct pci_dev *d, struct err *e)
 	d->wmask[PCI_COMMAND + 1] |= PCI_COMMAND_INTX_DISABLE >> 8;
 	d->wmask[PCI_INTERRUPT_LINE] = 0xff;
 	d->config[PCI_INTERRUPT_PIN] = 1;
-	d->config[PCI_INTERRUPT_LINE] = (uint8_t)intx_line(d)->gsi;
+	d->config[PCI_INTERRUPT_LINE] = (uint8_t)pci_intx_line(d)->gsi;
 	return 0;
 }
 
@@ -540,6 +341,16 @@ void pci_dev_del(struct pci_dev *d)
 	pci_dev_reset(d);
 	d->bus->slots[d->slot] = NULL;
 	d->bus = NULL;
+}
+
+void pci_dev_intx(struct pci_dev *d, bool level)
+{
+	d->intx = level;
+	if (level)
+		d->config[PCI_STATUS] |= PCI_STATUS_INTERRUPT;
+	else
+		d->config[PCI_STATUS] &= (uint8_t)~PCI_STATUS_INTERRUPT;
+	pci_intx_update(d);
 }
 
 void pci_dev_reset(struct pci_dev *d)
@@ -554,9 +365,9 @@ void pci_dev_reset(struct pci_dev *d)
 				    bar->home | (d->config[bar_off(i)] & 0xf));
 	}
 	if (d->bus) {
-		pci_remap(d->bus);
+		pci_bus_remap(d->bus);
 		if (d->config[PCI_INTERRUPT_PIN])
-			d->config[PCI_INTERRUPT_LINE] = (uint8_t)intx_line(d)->gsi;
+			d->config[PCI_INTERRUPT_LINE] = (uint8_t)pci_intx_line(d)->gsi;
 	}
 	pci_dev_intx(d, false);
 }

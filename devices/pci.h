@@ -80,7 +80,7 @@ struct pci_dev {
 	void (*config_reading)(struct pci_dev *d, unsigned off, unsigned len);
 	bool no_intx;			/* set-up: it has no interrupt pin */
 	bool intx;			/* level of the INTx pin as the device wants it */
-	bool intx_driven;		/* pci.c's: the same, but not while COMMAND disables INTx */
+	bool intx_driven;		/* pci_intx.c's: not while COMMAND disables INTx */
 	struct misuse collisions;	/* BARs put where they cannot be */
 };
 
@@ -117,6 +117,8 @@ extern const unsigned pci_intx_gsi[PCI_INTX_LINES];
 int pci_bus_init(struct pci_bus *b, struct machine *m, bool ecam, struct err *e);
 /* Loop. Forgets the devices. Works on a zeroed or half-built bus, twice. */
 void pci_bus_fini(struct pci_bus *b);
+/* A COMMAND register or a BAR has changed: what is mapped follows, of all devices. */
+void pci_bus_remap(struct pci_bus *b);
 /* Loop. The bus's own registers as after power on, and every device's pci_dev_reset. */
 void pci_bus_reset(struct pci_bus *b);
 
