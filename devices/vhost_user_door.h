@@ -25,7 +25,8 @@ extern const struct vhost_user_dialer vhost_user_door_dialer;
 
 /* Set-up. Takes the listening *@sock; @loop is borrowed until vhost_user_door_fini. */
 void vhost_user_door_init(struct vhost_user_door *d, struct loop *loop, int *sock);
-/* After vhost_user_link_fini: nobody is let in any more, who waits to be is sent away. Works on a zeroed struct, twice. */
+/* After vhost_user_link_fini: nobody is let in any more, who waits to be is sent away. Works on a
+ * zeroed struct, twice. */
 void vhost_user_door_fini(struct vhost_user_door *d);
 
 #endif
