@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Rings of a running device that are enabled and disabled ("Ring states", SET_VRING_ENABLE). */
-#include "base/fd.h"
 #include "base/range.h"
 #include "vhost/frontend_private.h"
 
@@ -28,7 +27,7 @@ static void switched(struct vu_frontend *f)
 {
 	for (unsigned i = 0; i < f->n_rings; i++)
 		if (f->switched & f->on & BIT64(i) && f->rings[i].kick >= 0)
-			fd_signal(f->rings[i].kick);
+			loop_signal(f->loop, f->rings[i].kick);
 	f->switched = 0;
 	if (!f->switch_due)
 		vu_frontend_notify(f, VU_NOTICE_SWITCHED);
