@@ -24,8 +24,8 @@ static void put(struct json *j, const char *text, size_t n)
 	j->len += n;
 }
 
-/* The code point that the UTF-8 at *@text begins with, which is moved behind it; of a byte that begins
- * none, U+FFFD, as Unicode recommends. */
+/* The code point that the UTF-8 at *@text begins with, which is moved behind it; of a byte that
+ * begins none, U+FFFD, as Unicode recommends. */
 static uint32_t next_character(const unsigned char **text)
 {
 	static const uint32_t least[] = { 0, 0x80, 0x800, 0x10000 };

@@ -18,9 +18,9 @@ struct json {
 
 /* Begins an object in @buf of @size bytes, at least 8. */
 void json_begin(struct json *j, char *buf, size_t size);
-/* Adds a member. Text is UTF-8, of which all but printable ASCII is escaped, so that a line may be shown
- * to anybody; it may hold anything, a byte that is none of UTF-8 becomes U+FFFD. Numbers of 64 bits that a reader may round are better
- * written by json_hex, as a string ("0x1f"). */
+/* Adds a member. Text is UTF-8, of which all but printable ASCII is escaped, so that a line may be
+ * shown to anybody; it may hold anything, and a byte that is none of UTF-8 becomes U+FFFD. Numbers
+ * of 64 bits that a reader may round are better written by json_hex, as a string ("0x1f"). */
 void json_text(struct json *j, const char *name, const char *text);
 void json_number(struct json *j, const char *name, uint64_t n);
 void json_hex(struct json *j, const char *name, uint64_t n);

@@ -99,8 +99,8 @@ static bool is_answered(const struct vu_tap_end *end, const struct vu_header *h)
 	return h->flags & VU_FLAG_NEED_REPLY || (h->request < n && types[h->request].replies);
 }
 
-/* Tells the trace of @m, of @len bytes of payload. A request that does not arrive is owed no answer: the
- * next answer of its id is another's. */
+/* Tells the trace of @m, of @len bytes of payload. A request that does not arrive is owed no
+ * answer: the next answer of its id is another's. */
 static void tell(struct vu_tap_end *end, bool to_daemon, const struct vu_msg *m, size_t len,
 		 const struct plan *p)
 {

@@ -166,8 +166,8 @@ static int check_faults(struct options *o, struct err *e)
 	return r;
 }
 
-/* A trace in a device's own socket would be messages to its daemon. What is no number, or not open, is
- * told when it is opened. */
+/* A trace in a device's own socket would be messages to its daemon. What is no number, or not open,
+ * is told when it is opened. */
 static int check_trace(const struct options *o, struct err *e)
 {
 	char name[VHOST_USER_ID_MAX + 1];

@@ -21,7 +21,7 @@
 #include "tools/vu_trace.h"
 #include "vhost/fields.h"
 
-/* Reads the next line of *@at, which is moved behind it; the caller's to json_decref. NULL at the end. */
+/* The next line of *@at, which is moved behind it; the caller's to json_decref. NULL at the end. */
 static json_t *next_line(const char **at)
 {
 	const char *end = strchr(*at, '\n'), *line = *at;
