@@ -361,6 +361,25 @@ static void give_a_buffer(struct vhost_user_rig *r, int fd)
 	r->daemon.inflight_fd = fd;
 }
 
+/* The buffer says what was in flight, but not where in the ring the next daemon goes on. */
+static void packed_rings_need_a_reset_whatever_the_buffer(void **state)
+{
+	autoclose int fd = memfd_create("inflight", MFD_CLOEXEC);
+	struct vhost_user_rig *r = *state;
+
+	assert_int_equal(ftruncate(fd, BUFFER), 0);
+	give_a_buffer(r, fd);
+	r->daemon.features |= BIT64(VIRTIO_F_RING_PACKED);
+	running(state);
+	assert_true(r->dev.inflight.fd >= 0);
+	vhost_user_rig_lose(r);
+	vhost_user_rig_come_back(r);
+	assert_true(vhost_user_rig_needs_reset(r));
+	guest_set_status(&r->guest, 0);
+	vhost_user_rig_settle(r);
+	assert_int_equal(r->dev.inflight.fd, -1);
+}
+
 static void with_a_buffer_it_goes_on_however_requests_were_done(void **state)
 {
 	struct vhost_user_rig *r = *state;
@@ -490,6 +509,7 @@ int main(void)
 		CASE(a_machine_may_be_reset_while_it_waits),
 		CASE(requests_out_of_turn_without_a_buffer_need_a_reset),
 		CASE(packed_rings_need_a_reset),
+		CASE(packed_rings_need_a_reset_whatever_the_buffer),
 		CASE(with_nobody_who_connects_it_needs_a_reset),
 		CASE(with_a_buffer_it_goes_on_however_requests_were_done),
 		CASE(a_daemon_without_the_feature_does_not_follow_one_with_a_buffer),
