@@ -119,25 +119,35 @@ const struct check_device *check_device_named(const char *name)
 	return NULL;
 }
 
-/* Two requests for random bytes: how many came, and that they are not the same. */
+/* Random bytes until @bytes is full: how many come at a time is the device's choice. */
+static int rng_gather(struct check *c, uint8_t bytes[RANDOM])
+{
+	for (int64_t have = 0, len; have < RANDOM; have += len) {
+		const uint8_t *slot = driver_ring_slot(c->ring);
+		int r = check_serve(c);
+
+		if (r)
+			return r;
+		len = driver_ring_used_len(c->ring, c->ring->avail);
+		if (len < 1 || len > RANDOM)
+			return check_fail(c, "of %d bytes asked for, %lld are said to have come",
+					  RANDOM, (long long)len);
+		memcpy(bytes + have, slot + IN_AT,
+		       (size_t)(len < RANDOM - have ? len : RANDOM - have));
+	}
+	return 0;
+}
+
+/* So many bytes are not the same twice by chance, even from a daemon that gives one at a time. */
 static int rng_fills(struct check *c)
 {
-	uint8_t first[RANDOM];
-	const uint8_t *slot = driver_ring_slot(c->ring);
-	int64_t len;
-	int r = check_serve(c);
+	uint8_t first[RANDOM], second[RANDOM];
+	int r = rng_gather(c, first);
 
-	if (r)
-		return r;
-	len = driver_ring_used_len(c->ring, c->ring->avail);
-	if (len < 1 || len > RANDOM)
-		return check_fail(c, "of %d bytes asked for, %lld are said to have come", RANDOM,
-				  (long long)len);
-	memcpy(first, slot + IN_AT, RANDOM);
-	slot = driver_ring_slot(c->ring);
-	r = check_serve(c);
-	if (!r && !memcmp(first, slot + IN_AT, (size_t)len))
-		return check_fail(c, "two requests get the same %lld bytes", (long long)len);
+	if (r == 0)
+		r = rng_gather(c, second);
+	if (r == 0 && !memcmp(first, second, RANDOM))
+		return check_fail(c, "what is asked for twice is the same %d bytes", RANDOM);
 	return r;
 }
 
