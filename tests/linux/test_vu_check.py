@@ -100,8 +100,9 @@ def forever(t, name, command, path):
 
     def end():
         over.set()
-        t.processes[-1].child.terminate()
-        thread.join(20)
+        while thread.is_alive():        # it may be starting another meanwhile
+            t.processes[-1].child.terminate()
+            thread.join(0.1)
     return end
 
 
