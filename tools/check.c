@@ -9,8 +9,8 @@
 
 const struct check_rule *const check_rules[] = {
 	check_answer_rules, check_ring_rules, check_stop_rules, check_memory_rules,
-	check_state_rules, check_blk_rules, check_device_rules, check_hostile_rules,
-	check_table_rules, NULL,
+	check_state_rules, check_blk_rules, check_device_rules, check_console_rules,
+	check_hostile_rules, check_table_rules, NULL,
 };
 
 /* What every rule's connection goes through; a level that failed is not tried again. */

@@ -54,6 +54,7 @@ struct check_device {
 
 struct check_options {
 	char *type, *socket;		/* type: NULL when none is said */
+	char *other;			/* of a console: the socket of its other end; may be NULL */
 	uint64_t timeout;		/* seconds */
 	bool write;			/* may write to the disk */
 };
@@ -91,7 +92,7 @@ struct check_rule {
 /* The rules of each file, in the order that they are tried in; ended by id NULL. */
 extern const struct check_rule check_answer_rules[], check_ring_rules[], check_stop_rules[];
 extern const struct check_rule check_memory_rules[], check_state_rules[];
-extern const struct check_rule check_blk_rules[], check_device_rules[];
+extern const struct check_rule check_blk_rules[], check_device_rules[], check_console_rules[];
 /* Those that a daemon is most likely to end by, hence last. */
 extern const struct check_rule check_hostile_rules[], check_table_rules[];
 /* All of those; ended by NULL. */

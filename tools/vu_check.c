@@ -16,6 +16,8 @@ const struct keyval vu_check_keys[] = {
 	  .help = "what the device is, so that requests can be made: blk, rng, pmem, console, fs, net, vsock" },
 	{ "socket", KEYVAL_STRING, offsetof(struct check_options, socket),
 	  .help = "where the daemon listens" },
+	{ "other", KEYVAL_STRING, offsetof(struct check_options, other),
+	  .help = "of a console: the Unix socket that its other end listens at" },
 	{ "timeout", KEYVAL_UINT, offsetof(struct check_options, timeout), 1, TIMEOUT_MAX,
 	  .help = "seconds that an answer may take; default 5" },
 	{ "write", KEYVAL_BOOL, offsetof(struct check_options, write),

@@ -9,7 +9,7 @@ import threading
 from harness import ROOT, Skip, test, wait_for_socket
 
 TAGS = ["tools", "daemons"]
-TYPES = ["blk", "fs", "pmem", "rng"]     # of the planted daemon
+TYPES = ["blk", "console", "fs", "pmem", "rng"]     # of the planted daemon
 AT_ONCE = 8
 PATIENCE = 8            # seconds for an answer: faults that give none cost as much
 PAGE = ROOT / "docs/vu-check.md"
@@ -37,7 +37,7 @@ def try_planted(t, kind, name=""):
     path = t.dir / f"{name or 'none'}.{kind}"
     process = subprocess.Popen([t.program("tests/vu_check/planted"), path, kind, *([name] if name else [])])
     try:
-        return Report(t, kind, path, f"timeout={PATIENCE}", "write=on")
+        return Report(t, kind, path, f"timeout={PATIENCE}", "write=on", f"other={path}.other")
     finally:
         process.kill()
         process.wait()
@@ -145,7 +145,7 @@ def virtiofsd(t):
 # column of the page -> how it is started
 DAEMONS = {
     "minivmm-backend blk": own("blk", "--file={disk}", "--queues=4"),
-    "minivmm-backend console": own("console", "--port=file={dir}/log"),
+    "minivmm-backend console": own("console", "--port=socket={dir}/other"),
     "minivmm-backend pmem": own("pmem", "--file={disk}"),
     "minivmm-backend rng": own("rng"),
     "minivmm-backend vsock": own("vsock", "--guest-cid=3", "--uds-path={dir}/vm"),
@@ -179,8 +179,9 @@ def crate_of(name):
 
 def check_daemon(t, name):
     kind, path, end = DAEMONS[name](t)
+    other = t.dir / "other"
     try:
-        report = Report(t, kind, path, "write=on")
+        report = Report(t, kind, path, "write=on", *([f"other={other}"] if other.exists() else []))
     finally:
         if end:
             end()

@@ -191,6 +191,7 @@ static void serve(struct planted *p, int *sock)
 	p->lib_watch = (struct loop_watch){ p->lib.sock, EPOLLIN, lib_ready, p };
 	if (loop_watch(&p->loop, &p->front_watch, &e) || loop_watch(&p->loop, &p->lib_watch, &e))
 		abort();
+	planted_console_begin(p);
 	/* After the last batch as well, in which a ring may break and the connection end. */
 	do {
 		on = loop_once(&p->loop, -1);
@@ -198,6 +199,7 @@ static void serve(struct planted *p, int *sock)
 	} while (on);
 	/* What the daemon said before it ended the connection. */
 	lib_ready(p, 0);
+	planted_console_end(p);
 	loop_unwatch(&p->loop, &p->front_watch);
 	loop_unwatch(&p->loop, &p->lib_watch);
 	backend_fini(&p->backend);
@@ -241,7 +243,8 @@ int main(int argc, char **argv)
 		return 2;
 	}
 	log_setup("planted", LOG_ERROR);
-	listener = listen_at(argv[1]);
+	p.path = argv[1];
+	listener = listen_at(p.path);
 	if (listener < 0) {
 		perror(argv[1]);
 		return 1;

@@ -25,6 +25,7 @@ enum planted_quirk {
 	QUIRK_BLK_ID, QUIRK_BLK_LAST, QUIRK_BLK_LENGTH, QUIRK_BLK_FLUSH, QUIRK_BLK_UNSUPPORTED,
 	QUIRK_BLK_BEYOND, QUIRK_BLK_OVERFLOW, QUIRK_BLK_WRITE, QUIRK_BLK_READ_BACK,
 	QUIRK_RNG_SAME, QUIRK_PMEM_ERROR, QUIRK_FS_INIT, QUIRK_FS_UNKNOWN,
+	QUIRK_CONSOLE_OUTPUT, QUIRK_CONSOLE_INPUT,
 	/* of bytes */
 	QUIRK_NO_PIECES, QUIRK_DIES_IN_HEADER, QUIRK_DIES_IN_PAYLOAD, QUIRK_HANGS_OVERSIZE,
 };
@@ -51,6 +52,7 @@ extern const struct planted_fault planted_faults[];
 struct planted {
 	const struct planted_fault *fault;	/* NULL: none */
 	const char *type;
+	const char *path;			/* of its socket */
 	unsigned connections;			/* so far */
 	uint8_t disk[PLANTED_SECTORS * PLANTED_SECTOR];
 
@@ -66,10 +68,21 @@ struct planted {
 	bool stopped, reset, skip_run;
 	int leaked;				/* an fd that was kept */
 	uint8_t last_random;
+	int door, other;			/* a console's: listens, its other end; owned */
+	struct loop_watch door_watch, other_watch;
+	struct backend_queue *receive;		/* NULL until the driver gave it a buffer */
 };
 
 /* The device: fills @ret for p->type. */
 void planted_device(struct planted *p, struct backend_device *ret);
+/* A console's other end, at its socket's path with ".other" behind it: from a connection's begin to
+ * its end. What the driver sends goes to who is connected there, and is lost when nobody is. */
+void planted_console_begin(struct planted *p);
+void planted_console_end(struct planted *p);
+/* Nobody is connected any more. */
+void planted_console_drop(struct planted *p);
+/* Gives the bytes written, none. */
+uint32_t planted_console_send(struct planted *p, const struct ring_chain *c);
 /* Whether the disk's last sector is still as the daemon began with it. */
 bool planted_disk_is_new(const struct planted *p);
 

@@ -112,6 +112,8 @@ static uint32_t serve(struct planted *p, const struct ring_chain *c)
 		return serve_rng(p, c);
 	if (is_type(p, "pmem"))
 		return serve_pmem(p, c);
+	if (is_type(p, "console"))
+		return planted_console_send(p, c);
 	return is_type(p, "fs") ? serve_fs(p, c) : serve_blk(p, c);
 }
 
@@ -128,6 +130,11 @@ static bool handle_queue(void *arg, struct backend_queue *q)
 	/* Only a kick that comes from now on is heard. */
 	if (p->skip_run) {
 		p->skip_run = false;
+		return false;
+	}
+	/* What a console receives has to come first. */
+	if (is_type(p, "console") && q->index == 0) {
+		p->receive = q;
 		return false;
 	}
 	while (backend_queue_pop(q, &c)) {
@@ -151,7 +158,7 @@ static const struct backend_ops ops = { .handle_queue = handle_queue, .config_re
 void planted_device(struct planted *p, struct backend_device *ret)
 {
 	*ret = (struct backend_device){
-		.name = "planted", .queues = is_type(p, "fs") ? 2 : 1, .ops = &ops, .arg = p,
+		.name = "planted", .queues = is_type(p, "fs") || is_type(p, "console") ? 2 : 1, .ops = &ops, .arg = p,
 		.features = is_type(p, "blk") ? BIT64(VIRTIO_BLK_F_FLUSH) : 0,
 		.shmem = { [0] = MIB(1) },
 	};

@@ -588,6 +588,8 @@ const struct planted_fault planted_faults[] = {
 	{ "rng-same", "rng.fills", .type = "rng", .quirk = QUIRK_RNG_SAME },
 	{ "pmem-error", "pmem.flush", .type = "pmem", .quirk = QUIRK_PMEM_ERROR },
 	{ "fs-init", "fs.init", .type = "fs", .quirk = QUIRK_FS_INIT },
+	{ "console-output", "console.output", .type = "console", .quirk = QUIRK_CONSOLE_OUTPUT },
+	{ "console-input", "console.input", .type = "console", .quirk = QUIRK_CONSOLE_INPUT },
 	{ "fs-unknown", "fs.unknown", .type = "fs", .quirk = QUIRK_FS_UNKNOWN },
 	{ "dies-of-outside", "driver.outside", .dies_of = "outside guest memory" },
 	{ "dies-of-loop", "driver.loop", .dies_of = "a loop" },
