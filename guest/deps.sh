@@ -10,7 +10,7 @@ deps_of()
 	case $1 in
 	build)
 		echo gcc libc6-dev meson ninja-build pkg-config libseccomp-dev libfdt-dev \
-			libjansson-dev libzstd-dev liblz4-dev liblzma-dev zlib1g-dev liburing-dev \
+			libjansson-dev libzstd-dev liblz4-dev liblzma-dev zlib1g-dev liburing-dev libpng-dev \
 			libcmocka-dev
 		;;
 	kernel)

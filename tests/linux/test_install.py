@@ -4,6 +4,7 @@ import os
 
 from harness import ROOT, test
 
+PROGRAMS = ("minivmm", "minivmm-backend", "minivmm-display")
 BUILD_TREE_ONLY = {"try.sh", "meson.build", "examples/meson.build"}
 
 
@@ -18,13 +19,13 @@ def installation_is_complete_and_works(t):
     assert got.code == 0
     prefix = destination / "usr/local"
     guest = {f"share/minivmm/guest/{name}" for name in files(ROOT / "guest") - BUILD_TREE_ONLY}
-    want = {"bin/minivmm", "bin/minivmm-backend", "share/man/man1/minivmm.1", "share/man/man1/minivmm-backend.1",
+    want = {*(f"bin/{name}" for name in PROGRAMS), *(f"share/man/man1/{name}.1" for name in PROGRAMS),
             "share/man/man4/vmshm.4"} | guest
     have = files(prefix)
     assert have == want, f"missing {sorted(want - have)}, too much {sorted(have - want)}"
     assert files(destination) == {f"usr/local/{name}" for name in want}, "something is outside the prefix"
 
-    for program in ("minivmm", "minivmm-backend"):
+    for program in PROGRAMS:
         assert t.run([prefix / "bin" / program, "--version"]).out.startswith(program + " ")
     got = t.run(["sh", prefix / "share/minivmm/guest/kernel.sh"])
     assert got.code == 2 and "tiny" in got.err, "the scripts do not run from where they are installed"
