@@ -8,6 +8,7 @@
 #include <linux/virtio_console.h>
 #include <linux/virtio_fs.h>
 #include <linux/virtio_gpio.h>
+#include <linux/virtio_gpu.h>
 #include <linux/virtio_ids.h>
 #include <linux/virtio_input.h>
 #include <linux/virtio_net.h>
@@ -27,6 +28,7 @@ enum {
 	CLASS_STORAGE_SCSI = 0x010000,
 	CLASS_STORAGE_OTHER = 0x018000,
 	CLASS_NETWORK_ETHERNET = 0x020000,
+	CLASS_DISPLAY_OTHER = 0x038000,
 	CLASS_MULTIMEDIA_AUDIO = 0x040100,
 	CLASS_MULTIMEDIA_OTHER = 0x048000,
 	CLASS_COMMUNICATION_OTHER = 0x078000,
@@ -42,7 +44,8 @@ enum {
 };
 
 enum {
-	TYPE_BLK, TYPE_CAN, TYPE_CONSOLE, TYPE_FS, TYPE_GPIO, TYPE_I2C, TYPE_INPUT, TYPE_MEDIA,
+	TYPE_BLK, TYPE_CAN, TYPE_CONSOLE, TYPE_FS, TYPE_GPIO, TYPE_GPU, TYPE_I2C, TYPE_INPUT,
+	TYPE_MEDIA,
 	TYPE_NET, TYPE_PMEM, TYPE_RNG, TYPE_SCMI, TYPE_SCSI, TYPE_SND, TYPE_SPI, TYPE_VSOCK,
 	TYPE_GENERIC,
 };
@@ -141,6 +144,22 @@ const struct vu_device_type vu_device_types[] = {
 		.mq_feature = -1,
 		.config = VU_CONFIG_DAEMON,
 		.config_size = sizeof(struct virtio_gpio_config),
+		.required = BIT64(VU_PF_CONFIG),
+	},
+	[TYPE_GPU] = {
+		.name = "gpu",
+		.about = "a graphics card with one screen",
+		.virtio_id = VIRTIO_ID_GPU,
+		.pci_class = CLASS_DISPLAY_OTHER,
+		.queues_fixed = 2,
+		.queue_size = 256,
+		.mq_feature = -1,
+		.config = VU_CONFIG_OWN,
+		.config_size = sizeof(struct virtio_gpu_config),
+		.config_own = vhost_user_own_gpu,
+		.config_optional = true,
+		.config_window = { offsetof(struct virtio_gpu_config, events_clear), 4, 0 },
+		.ends_with_daemon = true,	/* what is drawn, and what it is drawn with */
 		.required = BIT64(VU_PF_CONFIG),
 	},
 	[TYPE_I2C] = {

@@ -128,14 +128,23 @@ void vhost_user_again_resume(struct vhost_user_device *dev)
 			loop_signal(dev->machine->loop, f->rings[i].call);
 }
 
-static void try_daemon(void *arg, int *sock, int *pidfd)
+void vhost_user_again_try(struct vhost_user_device *dev, int *sock, int *pidfd)
 {
-	struct vhost_user_device *dev = arg;
 	struct err e;
 
 	vu_frontend_fini(&dev->frontend);
 	if (vhost_user_device_negotiate(dev, sock, pidfd, &e))
 		vhost_user_again_failed(dev, e.msg);
+}
+
+static void try_daemon(void *arg, int *sock, int *pidfd)
+{
+	struct vhost_user_device *dev = arg;
+
+	if (vhost_user_display_lacks(dev))
+		vhost_user_display_await(dev, sock, pidfd);
+	else
+		vhost_user_again_try(dev, sock, pidfd);
 }
 
 static void no_daemon(void *arg)

@@ -28,6 +28,9 @@ extern const struct vhost_user_link_ops vhost_user_again_ops;
 void vhost_user_again_ready(struct vhost_user_device *dev);
 /* The daemon that is tried is none: one sentence. */
 void vhost_user_again_failed(struct vhost_user_device *dev, const char *why);
+/* Negotiates with the daemon at *@sock, as vhost_user_link_ops.try has it, which is the link's next
+ * step; it has had to wait for something else. */
+void vhost_user_again_try(struct vhost_user_device *dev, int *sock, int *pidfd);
 /* Whether a running device that has lost its daemon may go on with the next one. */
 bool vhost_user_again_may_resume(const struct vhost_user_device *dev);
 /* A running device has lost its daemon. Whether that is for good, until the guest resets it: one

@@ -418,6 +418,7 @@ int vhost_user_device_negotiate(struct vhost_user_device *dev, int *sock, int *p
 		.shared = dev->options->shmem_share ? NULL : &dev->machine->shared,
 		.inflight = &dev->inflight,
 		.pidfd = pidfd,
+		.display = &dev->display.sock,
 		.tap = dev->tap,
 	};
 
@@ -437,6 +438,7 @@ void vhost_user_device_init(struct vhost_user_device *dev, const struct vhost_us
 	dev->patience = (struct loop_timer){ .expired = patience_ended, .arg = dev };
 	vhost_user_link_init(&dev->link, m->loop, dev->id, &vhost_user_again_ops, dev);
 	vhost_user_options_name(o, dev->id);
+	vhost_user_display_init(dev);
 	if (o->exec)
 		snprintf(dev->place, sizeof(dev->place), "exec=%s", o->command.text);
 	else
@@ -529,6 +531,7 @@ void vhost_user_device_fini(struct vhost_user_device *dev)
 	loop_timer_cancel(dev->machine->loop, &dev->patience);
 	vhost_user_link_fini(&dev->link);
 	vhost_user_control_fini(dev);
+	vhost_user_display_fini(dev);
 	vu_frontend_fini(&dev->frontend);
 	vu_inflight_drop(&dev->inflight);
 	if (dev->virtio.transport)

@@ -47,6 +47,7 @@
 #include "devices/shmem.h"
 #include "devices/shmem_share.h"
 #include "devices/vhost_user_control.h"
+#include "devices/vhost_user_display.h"
 #include "devices/vhost_user_link.h"
 #include "devices/vhost_user_options.h"
 #include "devices/virtio.h"
@@ -103,6 +104,7 @@ struct vhost_user_device {
 
 	bool realized;			/* the guest sees the device */
 	struct vhost_user_link link;	/* connects again; see vhost_user_device_connect */
+	struct vhost_user_display display;	/* of type gpu */
 	enum vhost_user_on_lost on_lost;
 	struct vu_inflight_buffer inflight;	/* of this life's requests */
 	bool lost;			/* there is no connection that fits */

@@ -151,7 +151,7 @@ void vhost_user_link_answer(struct vhost_user_link *l, int *sock, int *pidfd, in
 {
 	assert(l->state == VHOST_USER_LINK_ASKING);
 	if (error) {
-		if (is_absence(error))
+		if (is_absence(error) && !l->tells_absence)
 			log_debug("device %s: %s", l->name, why);
 		else
 			tell(l, why);

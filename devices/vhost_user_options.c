@@ -52,6 +52,7 @@ const struct keyval vhost_user_keys[] = {
 	STRING("id", id, "name of the device in messages"),
 	STRING("mac", mac, "net: its address, as in 02:00:00:00:00:01"),
 	NUMBER("mtu", mtu, MTU_MIN, UINT16_MAX, "net: the largest packet that guest and daemon are to send"),
+	STRING("display", display, "gpu: path of the socket where its screen is, as minivmm-display has it"),
 	STRING("tag", tag, "fs: what a guest mounts it by, at most 36 bytes"),
 	{ .key = "transport", .type = KEYVAL_ENUM, .offset = FIELD(transport),
 	  .given = FIELD(transport_given), .words = transports, .help = "how the guest reaches its registers" },
@@ -251,6 +252,19 @@ static int check_tag(const struct vhost_user_options *o, struct err *e)
 	return 0;
 }
 
+static int check_display(const struct vhost_user_options *o, struct err *e)
+{
+	const char *type = o->type->name;
+
+	if (o->type->virtio_id != VIRTIO_ID_GPU)
+		return o->display ? err_set(e, -EINVAL, OPTION " %s: display: only gpu has one; leave it out",
+					    type) : 0;
+	if (!o->display)
+		return err_set(e, -EINVAL, OPTION " %s: where is its screen? Add display=PATH, the socket of"
+			       " minivmm-display", type);
+	return 0;
+}
+
 static int check_net(struct vhost_user_options *o, struct err *e)
 {
 	bool is_net = o->type->virtio_id == VIRTIO_ID_NET;
@@ -350,6 +364,8 @@ int vhost_user_options_parse(struct vhost_user_options *o, const char *text, str
 		r = apply_type(o, e);
 	if (!r)
 		r = check_tag(o, e);
+	if (!r)
+		r = check_display(o, e);
 	if (!r)
 		r = check_net(o, e);
 	if (!r)

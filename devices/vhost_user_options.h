@@ -39,6 +39,8 @@ struct vhost_user_options {
 	char *quirk_word;		/* as written, NULL: none; owned */
 	const struct vu_quirk *quirk;	/* that the daemon has; NULL: none */
 	char *tag;			/* of fs, 1 to VHOST_USER_TAG_MAX bytes; else NULL; owned */
+	char *display;			/* of gpu, the path of its screen's socket; else NULL;
+					 * owned */
 	char *mac;			/* of net, as written, NULL: none; owned */
 	uint8_t mac_bytes[6];		/* of it */
 	uint64_t mtu;			/* of net; 0: not given */

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include <linux/virtio_fs.h>
+#include <linux/virtio_gpu.h>
 #include <linux/virtio_net.h>
 #include <linux/virtio_scsi.h>
 
@@ -99,6 +100,18 @@ void vhost_user_own_net_resumes(struct vhost_user_device *dev)
 	dev->frontend.rarp = 0;
 	for (unsigned i = 0; i < 6; i++)
 		dev->frontend.rarp |= (uint64_t)mac[i] << (8 * i);
+}
+
+void vhost_user_own_gpu(const struct vhost_user_device *dev, uint8_t *config)
+{
+	struct virtio_gpu_config c = { .num_scanouts = htole32(1) };
+	const size_t off = offsetof(struct virtio_gpu_config, num_capsets);
+
+	/* As for net: what the front end holds now may be of one that was turned away. */
+	if (dev->lost)
+		return;
+	memcpy(&c.num_capsets, dev->frontend.config + off, sizeof(c.num_capsets));
+	memcpy(config, &c, sizeof(c));
 }
 
 /*

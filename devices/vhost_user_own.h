@@ -26,6 +26,8 @@ uint64_t vhost_user_own_net_features(const struct vhost_user_device *dev, uint64
 /* The interface is somewhere else now: the guest announces it, or the daemon does where the guest
  * cannot. */
 void vhost_user_own_net_resumes(struct vhost_user_device *dev);
+/* struct virtio_gpu_config: one screen, no event; the capability sets are the daemon's. */
+void vhost_user_own_gpu(const struct vhost_user_device *dev, uint8_t *config);
 /* struct virtio_scsi_config: as after a reset. */
 void vhost_user_own_scsi(const struct vhost_user_device *dev, uint8_t *config);
 

@@ -168,6 +168,7 @@ void vu_frontend_lost(struct vu_frontend *f, bool closed, const char *fmt, ...)
 	loop_timer_cancel(f->loop, &f->deadline);
 	vu_channel_discard(&f->channel);
 	vu_msg_close_fds(&f->channel.in);
+	fd_close(&f->display);
 	vu_back_fini(f);
 	vu_switch_cancel(f);
 	vu_rings_fini(f);
@@ -225,7 +226,7 @@ int vu_frontend_init(struct vu_frontend *f, struct loop *loop, const struct gues
 	*f = (struct vu_frontend){
 		.loop = loop, .mem = mem, .ops = ops, .arg = arg, .params = *p,
 		.state = VU_CONNECTING, .queues_max = UINT32_MAX, .slots_max = VU_MEM_TABLE_MAX,
-		.pidfd = -1, .ring_err = -1, .lent = -1,
+		.pidfd = -1, .ring_err = -1, .lent = -1, .display = -1,
 		.watch.fd = -1, .back_watch.fd = -1, .ring_err_watch.fd = -1,
 		.pid_watch = { .fd = -1, .events = EPOLLIN, .ready = pid_ready, .arg = f },
 		.notice = { .run = run_notice, .arg = f },
@@ -239,6 +240,9 @@ int vu_frontend_init(struct vu_frontend *f, struct loop *loop, const struct gues
 	/* Asked for now: it may be another process later, and the sandbox forbids it. */
 	f->pidfd = p->pidfd ? fd_take(p->pidfd) : vu_peer_pidfd(f->channel.sock, getpid());
 	f->params.pidfd = NULL;
+	if (p->display)
+		f->display = fd_take(p->display);
+	f->params.display = NULL;
 	r = check_params(f, e);
 	if (r == 0)
 		r = vu_back_init(f, e);
@@ -262,6 +266,7 @@ void vu_frontend_fini(struct vu_frontend *f)
 	f->notices = 0;
 	f->state = VU_GONE;
 	vu_back_fini(f);
+	fd_close(&f->display);
 	vu_switch_cancel(f);
 	vu_rings_fini(f);
 	vu_memory_fini(f);

@@ -171,6 +171,9 @@ struct vu_frontend_params {
 	/* vu_peer_pidfd of the socket, taken (also when it fails) and never used again; NULL: it is
 	 * asked for, which the loop's filter forbids. */
 	int *pidfd;
+	/* A connection to a display, taken as the pidfd is, that the daemon is given:
+	 * GPU_SET_SOCKET. NULL or -1: none. */
+	int *display;
 	struct vu_tap *tap;		/* sees every message; borrowed; NULL: nobody does */
 };
 
@@ -217,6 +220,8 @@ struct vu_frontend {
 	uint32_t last_request;		/* sent, for messages */
 	unsigned about;			/* `at` of the message being made */
 	int lent;			/* fd made for a message to be sent, closed after it; -1 */
+
+	int display;			/* params.display until it is sent; -1 */
 
 	struct vu_channel back;		/* back channel: the daemon's requests */
 	struct loop_watch back_watch;

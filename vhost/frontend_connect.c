@@ -137,6 +137,16 @@ static int fill_mtu(struct vu_frontend *f, unsigned ring, struct vu_msg *m, stru
 	return f->params.mtu > 0;
 }
 
+/* Once a connection: there are daemons that take one in their life. */
+static int fill_display(struct vu_frontend *f, unsigned ring, struct vu_msg *m, struct err *e)
+{
+	(void)ring;
+	(void)e;
+	m->fds[0] = f->display;
+	m->nfds = 1;
+	return f->display >= 0;
+}
+
 #define NEEDS(name) .needs = BIT64(VU_PF_##name)
 
 /*
@@ -153,6 +163,7 @@ static const struct vu_step connect_steps[] = {
 	{ VU_GET_MAX_MEM_SLOTS, NEEDS(CONFIGURE_MEM_SLOTS), .answer = got_slots },
 	{ VU_SET_BACKEND_REQ_FD, NEEDS(BACKEND_REQ), .fill = vu_back_fill },
 	{ VU_SET_OWNER },
+	{ VU_GPU_SET_SOCKET, .fill = fill_display },
 	{ VU_NET_SET_MTU, NEEDS(MTU), .fill = fill_mtu },
 	{ VU_GET_FEATURES, .answer = got_features_again },
 	{ VU_GET_SHMEM_CONFIG, NEEDS(SHMEM), .answer = vu_shmem_config },

@@ -155,6 +155,8 @@ static void run_step(struct vu_frontend *f)
 		vu_engine_request(f, &m, f->about, 0, s->answer);
 		if (m.nfds && m.fds[0] == f->lent)
 			fd_close(&f->lent);
+		if (m.nfds && m.fds[0] == f->display)
+			fd_close(&f->display);
 		f->hold = s->hold;
 	}
 	if (f->step && !(r > 0 && s->repeat))

@@ -6,8 +6,9 @@
  * has one question open at a time, which is what the socket has room for: nothing here waits.
  *
  * Sockets have numbers: that of --vhost-user N is N, that of events-peer= of --vmshm N is
- * ERRANDS_EVENTS_PEER + N. A link's number (vhost_user_link_use) is that of its socket, and it need
- * not belong to a vhost-user device.
+ * ERRANDS_EVENTS_PEER + N, that of display= of --vhost-user N is ERRANDS_DISPLAY + N. A link's
+ * number (vhost_user_link_use) is that of its socket, and it need not belong to a vhost-user
+ * device.
  *
  * Loop, but for errands_init.
  */
@@ -21,7 +22,10 @@
 #include "vmm/options.h"
 #include "vmm/supervisor.h"
 
-enum { ERRANDS_EVENTS_PEER = OPTIONS_LIST_MAX, ERRANDS_SOCKETS = 2 * OPTIONS_LIST_MAX };
+enum {
+	ERRANDS_EVENTS_PEER = OPTIONS_LIST_MAX, ERRANDS_DISPLAY = 2 * OPTIONS_LIST_MAX,
+	ERRANDS_SOCKETS = 3 * OPTIONS_LIST_MAX
+};
 
 /* Whose the answers about objects are: the VMShm devices. */
 struct errands_vmshm_ops {

@@ -184,6 +184,8 @@ static int init_supervisor(struct vm *vm, struct err *e)
 		const char *path = d->server ? NULL : d->socket;
 
 		sockets[i] = (struct supervisor_socket){ path, SOCK_STREAM };
+		sockets[ERRANDS_DISPLAY + i] =
+			(struct supervisor_socket){ d->display, SOCK_STREAM };
 	}
 	for (unsigned i = 0; i < o->n_vmshms; i++)
 		sockets[ERRANDS_EVENTS_PEER + i] =
@@ -247,6 +249,21 @@ static int init_platform(struct vm *vm, struct err *e)
 	if (r == 0)
 		r = platform_init(&vm->platform, &vm->machine, &vm->pci, e);
 	return r;
+}
+
+/* Of type gpu; before its daemon, which is given it. */
+static int connect_display(struct vm *vm, struct vhost_user_device *d, struct err *e)
+{
+	unsigned number = ERRANDS_DISPLAY + d->options->number;
+	int sock;
+
+	if (!d->options->display)
+		return 0;
+	sock = supervisor_connect(&vm->supervisor, number, e);
+	if (sock < 0)
+		return err_prefix(e, sock, "device %s: display: ", d->id);
+	vhost_user_display_use(d, &sock, &errands_dialer, &vm->errands, number);
+	return 0;
 }
 
 static int connect_device(struct vm *vm, struct vhost_user_device *d, struct err *e)
@@ -315,8 +332,11 @@ static int connect_devices(struct vm *vm, struct err *e)
 				       &vm->pci);
 	vm->n_devices = n;
 	r = init_taps(vm, e);
-	for (unsigned i = 0; i < n && r == 0; i++)
-		r = connect_device(vm, &vm->devices[i], e);
+	for (unsigned i = 0; i < n && r == 0; i++) {
+		r = connect_display(vm, &vm->devices[i], e);
+		if (r == 0)
+			r = connect_device(vm, &vm->devices[i], e);
+	}
 	/* What is to be asked for, is now: daemons of exec= start while the kernel is loaded. */
 	if (r == 0)
 		loop_once(&vm->loop, 0);

@@ -17,6 +17,24 @@ def start(t, crate, *arguments, socket, env=None):
     return process
 
 
+def start_gpu(t):
+    """QEMU's vhost-user-gpu; its socket. Needs gpu:."""
+    path = t.dir / "gpu.sock"
+    process = t.start("vhost-user-gpu", [t.resource("gpu:"), "-s", path])
+    wait_for_socket(path, process)
+    return path
+
+
+def start_display(t, *options):
+    """minivmm-display; its socket."""
+    path = t.dir / "screen.sock"
+    process = t.start("minivmm-display", [t.program("vhost/display/minivmm-display"), f"--socket={path}",
+                                          "--log-level=info", *options])
+    # it listens first and gives the socket its path then
+    wait_for_socket(path, process, ready_now=os.path.exists)
+    return path
+
+
 def kernel_modules():
     """Where the modules of the running kernel are, {name: path}: the lab has its own in the cache."""
     cache = os.environ.get("MINIVMM_CACHE") or os.path.join(

@@ -11,6 +11,7 @@ import struct
 import subprocess
 import sys
 
+import daemons
 from harness import ROOT, Skip, test, wait_for_socket
 
 sys.path.insert(0, str(ROOT / "tests/check"))
@@ -57,7 +58,11 @@ def set_up(t, words):
     (t.dir / "initrd.cpio").write_bytes(bytes(512))
     # where minivmm itself is to listen there is nobody yet
     for name in sorted(set(re.findall(r"(?<!events=)\b\w+\.sock", " ".join(words)))):
-        if name.startswith("rng"):
+        if name == "gpu.sock":
+            daemons.start_gpu(t)
+        elif name == "screen.sock":
+            daemons.start_display(t, f"--png={t.dir}/screen.png")
+        elif name.startswith("rng"):
             t.own_backend("rng", socket=t.dir / name)
         else:
             disk = t.dir / f"{name}.img"
@@ -139,7 +144,7 @@ def example(t, name):
     run_minivmm(t, words)
 
 
-@test(tags=["options", "manual"], timeout=60)
+@test(tags=["options", "manual"], needs=["gpu:"], timeout=60)
 def readme(t):
     """Every line of README that is a call of minivmm."""
     text = (ROOT / "README.md").read_text(encoding="utf-8").replace("\\\n", " ")
