@@ -10,10 +10,11 @@ from png import Picture
 from session import TRANSPORTS, Session
 
 KERNEL = "tiny-devices"
+NEEDS = [*guest.needs_of(KERNEL), "gpu:"]
 SIZE = (320, 240)
 SECONDS = 100
 # what a virtual terminal makes of the colours of an escape sequence
-RED, BLUE = (0xaa, 0, 0), (0, 0, 0xaa)
+RED, BLUE, GREY = (0xaa, 0, 0), (0, 0, 0xaa), (0xaa, 0xaa, 0xaa)
 
 
 def look(path, is_right):
@@ -37,14 +38,20 @@ def fill(shell, colour):
     shell.does(rf"printf '\033[4{colour}m\033[2J\033[H' >/dev/tty1")
 
 
-@test(tags=["boot", "daemons", "gpu"], needs=[*guest.needs_of(KERNEL), "gpu:"], timeout=300, cases=TRANSPORTS)
-def console(t, transport):
-    """Text, and all of it in one colour and then in another; the screen has the size that was told."""
-    picture, path = t.dir / "out.png", daemons.start_gpu(t)
+def session(t, picture, transport):
+    """A guest with a card and a screen, and a shell."""
+    path = daemons.start_gpu(t)
     screen = daemons.start_display(t, f"--png={picture}", "--size={}x{}".format(*SIZE))
     t.boots += 1
-    shell = Session(t, f"gpu,socket={path},display={screen},transport={transport}", kernel=KERNEL,
-                    verbs="shell poweroff", transport=transport)
+    return Session(t, f"gpu,socket={path},display={screen},transport={transport}", kernel=KERNEL,
+                   verbs="shell poweroff", transport=transport)
+
+
+@test(tags=["boot", "daemons", "gpu"], needs=NEEDS, timeout=300, cases=TRANSPORTS)
+def console(t, transport):
+    """Text, and all of it in one colour and then in another; the screen has the size that was told."""
+    picture = t.dir / "out.png"
+    shell = session(t, picture, transport)
     assert "{}x{}".format(*SIZE) in shell.does("cat /sys/class/drm/card0-Virtual-1/modes")
     fill(shell, 1)
     shown = look(picture, is_mostly(RED))
@@ -52,7 +59,27 @@ def console(t, transport):
     fill(shell, 4)
     blue = look(picture, is_mostly(BLUE))
     # text is of another colour
-    before = dict(blue.colours()).get((0xaa, 0xaa, 0xaa), 0)
+    before = dict(blue.colours()).get(GREY, 0)
     shell.does("echo what is seen is what was said >/dev/tty1")
-    look(picture, lambda seen: dict(seen.colours()).get((0xaa, 0xaa, 0xaa), 0) > before + 100)
+    look(picture, lambda seen: dict(seen.colours()).get(GREY, 0) > before + 100)
+    shell.ends()
+
+
+@test(tags=["boot", "daemons", "gpu", "reconnect"], needs=NEEDS, timeout=400,
+      cases={"same_daemon": {"another": False}, "next_daemon": {"another": True}})
+def reboot(t, another):
+    """The guest draws again, by the same daemon, or by the next one, which gets a connection to the screen of its own."""
+    picture = t.dir / "out.png"
+    shell = session(t, picture, "pci")
+    fill(shell, 1)
+    look(picture, is_mostly(RED))
+    if another:
+        next(process for process in t.processes if process.name == "vhost-user-gpu").kill()
+        daemons.start_gpu(t)
+        shell.process.expect("device gpu1 is connected again", SECONDS)
+    start = len(shell.process.out)
+    shell.process.send(b"reboot -f\n")
+    shell.process.expect("minivmm:~# ", guest.SECONDS, start)
+    fill(shell, 4)
+    look(picture, is_mostly(BLUE))
     shell.ends()
