@@ -32,8 +32,8 @@ static int make_buffer(struct gpu_dmabuf *b)
 			assert_int_equal(pwrite(fd, &pixel, 4, 40 * y + 4 * x), 4);
 		}
 	assert_int_equal(ftruncate(fd, 160), 0);
-	*b = (struct gpu_dmabuf){ .x = 1, .y = 1, .width = 4, .height = 2, .fd_width = 8, .fd_height = 4,
-				  .stride = 40, .flags = GPU_DMABUF_Y_0_TOP, .fourcc = XR24 };
+	*b = (struct gpu_dmabuf){ .x = 1, .y = 1, .width = 4, .height = 2,
+				  .fd_width = 8, .fd_height = 4, .stride = 40, .flags = GPU_DMABUF_Y_0_TOP, .fourcc = XR24 };
 	return fd;
 }
 
@@ -86,7 +86,8 @@ static void a_buffer_that_contradicts_itself_is_not_shown(void **state)
 #define W(field, n) { offsetof(struct gpu_dmabuf, field), n }
 		W(x, 5), W(x, UINT32_MAX), W(y, 3), W(width, 8), W(width, UINT32_MAX), W(height, 4),
 		W(fd_width, 11), W(fd_width, 1u << 30), W(fd_height, 5), W(fd_height, UINT32_MAX),
-		W(stride, 28), W(stride, 41), W(stride, UINT32_MAX - 3), W(fourcc, 0), W(fourcc, 0x30313258),
+		W(stride, 28), W(stride, 41), W(stride, UINT32_MAX - 3), W(fourcc, 0),
+		W(fourcc, 0x30313258),
 		W(modifier, 1),
 #undef W
 	};
@@ -140,6 +141,7 @@ static void what_is_no_buffer_is_not_shown(void **state)
 /* Counted by teardown. */
 static void descriptors_that_belong_to_nothing_are_closed(void **state)
 {
+	const struct gpu_cursor_pos pos = { 0, 1, 1 };
 	const struct gpu_scanout s = { 0, 4, 4 };
 	struct display_rig *r = *state;
 	struct gpu_dmabuf b;
@@ -148,7 +150,7 @@ static void descriptors_that_belong_to_nothing_are_closed(void **state)
 
 	b.scanout = 3;
 	display_rig_message(r, GPU_DMABUF_SCANOUT, &b, GPU_DMABUF_SIZE, fd);
-	display_rig_message(r, GPU_CURSOR_POS, &(struct gpu_cursor_pos){ 0, 1, 1 }, sizeof(struct gpu_cursor_pos), fd);
+	display_rig_message(r, GPU_CURSOR_POS, &pos, sizeof(pos), fd);
 	display_rig_header(r, GPU_SCANOUT, 0, sizeof(s));
 	assert_int_equal(fd_send(r->sock, &s, sizeof(s), two, 2), sizeof(s));
 	display_rig_settle(r);

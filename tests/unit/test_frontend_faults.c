@@ -22,11 +22,14 @@
 static void one_fault(void **state, uint64_t protocol, enum scripted_fault fault, unsigned n)
 {
 	unsigned level = process_fds();
+	int display = fd_eventfd();
 	struct owner *f;
 
 	owner_setup(state);
 	f = *state;
+	f->params.display = &display;
 	owner_connect(f);
+	assert_int_equal(display, -1);
 	f->daemon.protocol = protocol;
 	f->daemon.fault = fault;
 	f->daemon.fault_at = n;
@@ -63,7 +66,8 @@ static void every_fault_at_every_message_ends_the_connection_and_leaves_no_fd(vo
 
 		assert_true(n_messages > 25);
 		for (int fault = FAULT_NONE + 1; fault < FAULT_BYTEWISE; fault++)
-			for (unsigned n = 1; n <= n_messages; n++) {
+			/* One more: GPU_SET_SOCKET. */
+			for (unsigned n = 1; n <= n_messages + 1; n++) {
 				void *each = NULL;
 
 				one_fault(&each, protocols[p], (enum scripted_fault)fault, n);
