@@ -62,5 +62,9 @@ int unix_connect(const char *path, int type, struct err *e)
 
 		return err_set(e, -error, "socket %s: %s", path, connect_hint(path, type & ~SOCK_NONBLOCK, error));
 	}
+	/* The limit was for the connection, not for who will write to it. */
+	limit.tv_sec = 0;
+	if (setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit)))
+		return err_sys(e, "socket %s", path);
 	return fd_take(&fd);
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "devices/vhost_user_display.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 
 #include "base/fd.h"
@@ -20,6 +21,8 @@ static void connected(void *arg, int *sock, int *pidfd)
 	struct vhost_user_device *dev = arg;
 
 	fd_close(pidfd);
+	/* A daemon writes to it as to the first one, and waits when the screen is slow. */
+	fcntl(*sock, F_SETFL, fcntl(*sock, F_GETFL) & ~O_NONBLOCK);
 	dev->display.sock = fd_take(sock);
 	vhost_user_link_up(&dev->display.link, "");
 	go_on(dev);

@@ -33,7 +33,8 @@ static int make_buffer(struct gpu_dmabuf *b)
 		}
 	assert_int_equal(ftruncate(fd, 160), 0);
 	*b = (struct gpu_dmabuf){ .x = 1, .y = 1, .width = 4, .height = 2,
-				  .fd_width = 8, .fd_height = 4, .stride = 40, .flags = GPU_DMABUF_Y_0_TOP, .fourcc = XR24 };
+				  .fd_width = 8, .fd_height = 4,
+				  .stride = 40, .flags = GPU_DMABUF_Y_0_TOP, .fourcc = XR24 };
 	return fd;
 }
 

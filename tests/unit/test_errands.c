@@ -14,6 +14,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <unistd.h>
 
 #include "base/fd.h"
@@ -180,6 +181,16 @@ static void a_device_has_one_question_open(void **state)
 	assert_int_equal(ask(r, OPTIONS_LIST_MAX, 1, "m"), -EBUSY);
 }
 
+/* What limits the connecting must not limit writes of whoever gets the socket. */
+static bool is_unlimited(int sock)
+{
+	struct timeval limit = { 1, 1 };
+	socklen_t len = sizeof(limit);
+
+	assert_int_equal(getsockopt(sock, SOL_SOCKET, SO_SNDTIMEO, &limit, &len), 0);
+	return !limit.tv_sec && !limit.tv_usec;
+}
+
 static void a_link_of_an_events_peer_is_connected_by_its_socket_s_type(void **state)
 {
 	struct rig *r = *state;
@@ -189,6 +200,7 @@ static void a_link_of_an_events_peer_is_connected_by_its_socket_s_type(void **st
 	while (!r->order[0])
 		loop_once(&r->loop, -1);
 	assert_int_equal(r->conn_type, SOCK_SEQPACKET);
+	assert_true(is_unlimited(r->conn));
 	assert_int_equal(ask(r, 0, 1, "m"), 0);
 	while (!r->n_a)
 		loop_once(&r->loop, -1);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A graphics card and its screen: each daemon is given a connection, which must be there first. */
 #include <errno.h>
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -136,10 +137,13 @@ static void screen_pause_over(struct screen_rig *s)
 static void screen_answers(struct screen_rig *s)
 {
 	int screen = new_connection(s), pidfd = -1;
+	autoclose int same = dup(screen);
 
 	vhost_user_link_answer(&s->rig->dev.display.link, &screen, &pidfd, 0, "");
 	assert_int_equal(screen, -1);
 	vhost_user_rig_settle(s->rig);
+	/* A daemon's write is not cut short because the screen is slow. */
+	assert_false(fcntl(same, F_GETFL) & O_NONBLOCK);
 }
 
 static void a_daemon_is_given_the_connection_once_and_it_is_kept_nowhere_else(void **state)
