@@ -3,9 +3,10 @@
  * The virtual machine: every part, wired by explicit calls in boot order (vm_init), and its life.
  *
  * One process, one loop thread (main's), one thread a vCPU, one supervisor process or two
- * (supervisor.h), one keeper process an exec= (keeper.h). Devices run under machine.lock, from the
- * loop or from a vCPU's exit. Resetting is: vCPUs parked -> devices stopped by their daemons ->
- * registers, kernel and tables as at power on -> vCPUs go on; the daemons stay connected.
+ * (supervisor.h), one keeper process an exec= (keeper.h), one helper process a control queue
+ * (helper.h). Devices run under machine.lock, from the loop or from a vCPU's exit. Resetting is:
+ * vCPUs parked -> devices stopped by their daemons -> registers, kernel and tables as at power on
+ * -> vCPUs go on; the daemons stay connected.
  */
 #ifndef VMM_VM_H
 #define VMM_VM_H

@@ -192,6 +192,15 @@ static void an_interface_has_an_address_of_one(void **state)
 	refused("blk,socket=s,mtu=1500", "only net");
 }
 
+/* Two queues each, and one for control: of 64. */
+static void an_interface_has_pairs_of_queues(void **state)
+{
+	(void)state;
+	assert_int_equal(parsed("net,socket=s,queue-pairs=4")->queues, 4);
+	assert_int_equal(parsed("net,socket=s,queues=31")->queues, 31);
+	refused("net,socket=s,queues=32", "at most 31");
+}
+
 static void an_inherited_socket_is_given_by_its_number(void **state)
 {
 	(void)state;
@@ -384,6 +393,7 @@ int main(void)
 		cmocka_unit_test_teardown(the_generic_device_has_qemus_defaults, teardown),
 		cmocka_unit_test_teardown(an_inherited_socket_is_given_by_its_number, teardown),
 		cmocka_unit_test_teardown(an_interface_has_an_address_of_one, teardown),
+		cmocka_unit_test_teardown(an_interface_has_pairs_of_queues, teardown),
 		cmocka_unit_test_teardown(a_file_system_has_a_tag, teardown),
 		cmocka_unit_test_teardown(a_device_needs_one_way_to_its_daemon, teardown),
 		cmocka_unit_test_teardown(
