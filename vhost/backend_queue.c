@@ -220,6 +220,12 @@ bool backend_queue_pop(struct backend_queue *q, struct ring_chain *ret)
 	return true;
 }
 
+void backend_queue_unpop(struct backend_queue *q, uint16_t head)
+{
+	inflight_unpop(&q->inflight, &q->ring, head);
+	q->budget++;
+}
+
 void backend_queue_push(struct backend_queue *q, uint16_t head, uint32_t written)
 {
 	inflight_push(&q->inflight, &q->ring, head, written);

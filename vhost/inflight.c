@@ -210,14 +210,30 @@ bool inflight_pop(struct inflight_queue *q, struct ring *r, struct ring_chain *r
 		q->at++;
 		return true;
 	}
-	if (!q->part)
-		return ring_pop(r, ret);
 	if (!ring_pop(r, ret))
 		return false;
+	q->fresh++;
+	if (!q->part)
+		return true;
 	d = &q->part->desc[ret->head];
 	STORE(d->counter, q->counter++);
 	STORE(d->inflight, 1);
 	return true;
+}
+
+void inflight_unpop(struct inflight_queue *q, struct ring *r, uint16_t head)
+{
+	/* A predecessor's come first, so that they are unpopped when nothing else is left. */
+	if (!q->fresh) {
+		assert(q->at);
+		q->at--;
+		ring_unpop_head(r);
+		return;
+	}
+	q->fresh--;
+	if (q->part)
+		STORE(q->part->desc[head].inflight, 0);
+	ring_unpop(r);
 }
 
 void inflight_push(struct inflight_queue *q, struct ring *r, uint16_t head, uint32_t written)

@@ -54,6 +54,7 @@ struct inflight_queue {
 	uint64_t counter;		/* of the next chain */
 	uint16_t *again;		/* heads a predecessor left, owned; the next is at `at` */
 	unsigned n_again, at;
+	uint64_t fresh;			/* chains popped that the guest added, not unpopped */
 };
 
 /*
@@ -81,6 +82,8 @@ void inflight_detach(struct inflight_queue *q);
 bool inflight_has_again(const struct inflight_queue *q);
 /* Takes the next chain of @r: a predecessor's, or the ring's next. As ring_pop. */
 bool inflight_pop(struct inflight_queue *q, struct ring *r, struct ring_chain *ret);
+/* Undoes the last pop, of @head: as ring_unpop. */
+void inflight_unpop(struct inflight_queue *q, struct ring *r, uint16_t head);
 /* Gives @head back: as ring_push. */
 void inflight_push(struct inflight_queue *q, struct ring *r, uint16_t head, uint32_t written);
 

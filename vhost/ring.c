@@ -253,6 +253,18 @@ bool ring_pop(struct ring *r, struct ring_chain *ret)
 	return true;
 }
 
+void ring_unpop_head(struct ring *r)
+{
+	assert(r->in_flight > 0);
+	r->in_flight--;
+}
+
+void ring_unpop(struct ring *r)
+{
+	ring_unpop_head(r);
+	r->last_avail--;
+}
+
 void ring_push(struct ring *r, uint16_t head, uint32_t written)
 {
 	struct ring_used_elem *u;
@@ -343,12 +355,23 @@ static size_t copy(const struct iovec *iov, unsigned n, uint64_t off, uint8_t *b
 	return done;
 }
 
+size_t ring_pieces_read(const struct iovec *iov, unsigned n, uint64_t off, void *buf, size_t len)
+{
+	return copy(iov, n, off, buf, len, false);
+}
+
+size_t ring_pieces_write(const struct iovec *iov, unsigned n, uint64_t off, const void *buf,
+			 size_t len)
+{
+	return copy(iov, n, off, (uint8_t *)(uintptr_t)buf, len, true);
+}
+
 size_t ring_chain_read(const struct ring_chain *c, uint64_t off, void *buf, size_t len)
 {
-	return copy(c->iov, c->n_out, off, buf, len, false);
+	return ring_pieces_read(c->iov, c->n_out, off, buf, len);
 }
 
 size_t ring_chain_write(const struct ring_chain *c, uint64_t off, const void *buf, size_t len)
 {
-	return copy(c->iov + c->n_out, c->n_in, off, (uint8_t *)(uintptr_t)buf, len, true);
+	return ring_pieces_write(c->iov + c->n_out, c->n_in, off, buf, len);
 }

@@ -123,6 +123,11 @@ bool ring_pop(struct ring *r, struct ring_chain *ret);
 /* Takes the chain that begins at descriptor @head, which was taken by a predecessor and is not in
  * the available ring any more. False: the ring is (now) broken, or not started. */
 bool ring_pop_head(struct ring *r, uint16_t head, struct ring_chain *ret);
+/* Undoes the last ring_pop whose chain was not pushed: it is available as if never taken. Nothing
+ * that was popped after it may have been pushed. */
+void ring_unpop(struct ring *r);
+/* The same of the last ring_pop_head: the chain is nobody's again. */
+void ring_unpop_head(struct ring *r);
 /* Gives a chain back, @written bytes of its writable part filled; any order is legal. */
 void ring_push(struct ring *r, uint16_t head, uint32_t written);
 
@@ -136,6 +141,10 @@ bool ring_kicks_on(struct ring *r);
 /* Copies up to @len bytes at @off of the readable (writable) part; returns how many there were. */
 size_t ring_chain_read(const struct ring_chain *c, uint64_t off, void *buf, size_t len);
 size_t ring_chain_write(const struct ring_chain *c, uint64_t off, const void *buf, size_t len);
+/* The same with any pieces of memory. */
+size_t ring_pieces_read(const struct iovec *iov, unsigned n, uint64_t off, void *buf, size_t len);
+size_t ring_pieces_write(const struct iovec *iov, unsigned n, uint64_t off, const void *buf,
+			 size_t len);
 /* Fills @ret, which has room for @n and may be @iov, with the @len bytes at @off of @iov[0..n), or
  * what there is of them; returns pieces. */
 unsigned ring_slice(const struct iovec *iov, unsigned n, uint64_t off, uint64_t len,

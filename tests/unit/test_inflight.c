@@ -107,7 +107,8 @@ static void guest_adds(struct world *w, uint16_t head)
 	__atomic_store_n(&w->avail.idx, (uint16_t)(w->avail.idx + 1), __ATOMIC_RELEASE);
 }
 
-/* A life of many requests: a device that keeps some and gives them back in another order. */
+/* A life of many requests: a device that keeps some and gives them back in another order, and some
+ * as if it had never had them. */
 static void live(struct world *w)
 {
 	static struct ring_chain chain;
@@ -136,7 +137,10 @@ static void live(struct world *w)
 			inflight_push(&d.q, &d.ring, head, 8);
 			idle |= 1u << head;
 		} else if (inflight_pop(&d.q, &d.ring, &chain)) {
-			held[n++] = chain.head;
+			if (luck >> 20 & 1)
+				held[n++] = chain.head;
+			else
+				inflight_unpop(&d.q, &d.ring, chain.head);
 		}
 	}
 	inflight_detach(&d.q);
@@ -191,6 +195,12 @@ static void assert_recovers(const struct world *now, const struct log *l)
 	daemon_init(&d, &w);
 	if (daemon_start(&d, &e))
 		fail_msg("%s", e.msg);
+	/* Whatever was taken can be had again. */
+	while (inflight_pop(&d.q, &d.ring, &chain) && n_got < ADDED_MAX)
+		got[n_got++] = chain.head;
+	while (n_got)
+		inflight_unpop(&d.q, &d.ring, got[--n_got]);
+	assert_int_equal(d.ring.in_flight, 0);
 	while (inflight_pop(&d.q, &d.ring, &chain) && n_got < ADDED_MAX)
 		got[n_got++] = chain.head;
 	assert_false(d.ring.broken);
