@@ -33,6 +33,7 @@ struct device_type {
 	size_t n_rules;
 };
 
-extern const struct device_type blk_device, console_device, pmem_device, rng_device, vsock_device;
+extern const struct device_type blk_device, console_device, net_device, pmem_device, rng_device,
+	vsock_device;
 
 #endif

@@ -27,6 +27,7 @@ enum exit_code { EXIT_OK = 0, EXIT_SETUP = 1, EXIT_USAGE = 2, EXIT_MEMORY = 3 };
 static const struct device_type *const types[OPTION_TYPES] = {
 	[OPTION_BLK] = &blk_device,
 	[OPTION_CONSOLE] = &console_device,
+	[OPTION_NET] = &net_device,
 	[OPTION_PMEM] = &pmem_device,
 	[OPTION_RNG] = &rng_device,
 	[OPTION_VSOCK] = &vsock_device,

@@ -3,6 +3,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <linux/if.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,6 +22,7 @@ static const struct {
 } types[] = {
 	[OPTION_BLK] = { "blk", "a disk: a raw file or a block device" },
 	[OPTION_CONSOLE] = { "console", "consoles and plain ports" },
+	[OPTION_NET] = { "net", "a network interface, which is a tap of the host" },
 	[OPTION_PMEM] = { "pmem", "persistent memory: a raw file, mapped into the guest" },
 	[OPTION_RNG] = { "rng", "an entropy source" },
 	[OPTION_VSOCK] = { "vsock", "connections to the host, whose Unix sockets they are there" },
@@ -77,7 +79,7 @@ static const struct keyval port_table[] = {
 enum option_id {
 	OPT_SOCKET_PATH, OPT_FD, OPT_PRINT_CAPABILITIES, OPT_SECCOMP, OPT_LOG_LEVEL, OPT_HELP,
 	OPT_VERSION, OPT_FILE, OPT_BLK_FILE, OPT_READ_ONLY, OPT_QUEUES, OPT_SOURCE,
-	OPT_PORT, OPT_UDS_PATH, OPT_GUEST_CID,
+	OPT_PORT, OPT_TAP, OPT_TAP_FD, OPT_QUEUE_PAIRS, OPT_MTU, OPT_UDS_PATH, OPT_GUEST_CID,
 	OPT_IDS
 };
 
@@ -100,6 +102,10 @@ static const struct option_row {
 	[OPT_QUEUES] = { "queues", "N", 1 << OPTION_BLK, "most virtqueues the guest may use (1)" },
 	[OPT_SOURCE] = { "source", "PATH", 1 << OPTION_RNG, "where the bytes come from (/dev/urandom)" },
 	[OPT_PORT] = { "port", "KIND[,key=value...]", 1 << OPTION_CONSOLE, "a port; may come up to 16 times" },
+	[OPT_TAP] = { "tap", "NAME", 1 << OPTION_NET, "the host's end, made if it is not there" },
+	[OPT_TAP_FD] = { "tap-fd", "FDNUM", 1 << OPTION_NET, "an inherited tap instead; once for each pair of queues" },
+	[OPT_QUEUE_PAIRS] = { "queue-pairs", "N", 1 << OPTION_NET, "most pairs of virtqueues the guest may use (1)" },
+	[OPT_MTU] = { "mtu", "BYTES", 1 << OPTION_NET, "what the guest is told" },
 	[OPT_UDS_PATH] = { "uds-path", "PATH", 1 << OPTION_VSOCK, "the host connects here; the guest's port P is PATH_P" },
 	[OPT_GUEST_CID] = { "guest-cid", "N", 1 << OPTION_VSOCK, "the guest's address (3)" },
 };
@@ -211,6 +217,22 @@ static int take_port(struct options *o, const char *value, struct err *e)
 	return 0;
 }
 
+static int take_tap_fd(struct options *o, const char *value, struct err *e)
+{
+	uint64_t n;
+	int r;
+
+	if (o->n_tap_fds == NET_PAIRS_MAX)
+		return err_set(e, -EINVAL, "--tap-fd is given more than %d times", NET_PAIRS_MAX);
+	r = uint_parse("--tap-fd", value, 0, 1 << 20, &n, e);
+	for (unsigned i = 0; i < o->n_tap_fds && !r; i++)
+		if (o->tap_fds[i] == (int)n)
+			r = err_set(e, -EINVAL, "--tap-fd %s is given twice", value);
+	if (!r)
+		o->tap_fds[o->n_tap_fds++] = (int)n;
+	return r;
+}
+
 static int take_seccomp(struct options *o, const char *value, struct err *e)
 {
 	for (int i = 0; seccomp_mode_words[i]; i++) {
@@ -269,6 +291,14 @@ static int take_option(struct options *o, enum option_id id, const char *value, 
 		return take_string(&o->source, "source", value, e);
 	case OPT_PORT:
 		return take_port(o, value, e);
+	case OPT_TAP:
+		return take_string(&o->tap, "tap", value, e);
+	case OPT_TAP_FD:
+		return take_tap_fd(o, value, e);
+	case OPT_QUEUE_PAIRS:
+		return uint_parse("--queue-pairs", value, 1, NET_PAIRS_MAX, &o->queue_pairs, e);
+	case OPT_MTU:
+		return uint_parse("--mtu", value, 68, 65535, &o->mtu, e);
 	case OPT_UDS_PATH:
 		return take_string(&o->uds_path, "uds-path", value, e);
 	case OPT_GUEST_CID:
@@ -330,6 +360,19 @@ static int check_file(const struct options *o, struct err *e)
 	return 0;
 }
 
+static int check_net(const struct options *o, struct err *e)
+{
+	if (o->tap && o->n_tap_fds)
+		return err_set(e, -EINVAL, "--tap and --tap-fd exclude each other: give one");
+	if (!o->tap && !o->n_tap_fds)
+		return err_set(e, -EINVAL, "net needs --tap NAME or --tap-fd FDNUM: the host's end");
+	if (o->tap && strlen(o->tap) >= IFNAMSIZ)
+		return err_set(e, -EINVAL, "--tap: \"%s\" is longer than %d bytes", o->tap, IFNAMSIZ - 1);
+	if (o->n_tap_fds && o->queue_pairs && o->queue_pairs != o->n_tap_fds)
+		return err_set(e, -EINVAL, "--queue-pairs is %u, but there are %u --tap-fd", (unsigned)o->queue_pairs, o->n_tap_fds);
+	return 0;
+}
+
 static int check(const struct options *o, struct err *e)
 {
 	if (o->help || o->version)
@@ -347,6 +390,8 @@ static int check(const struct options *o, struct err *e)
 		return err_set(e, -EINVAL, "console needs --port KIND: stdio, pty, file=PATH or socket=PATH");
 	if (o->type == OPTION_VSOCK && !o->uds_path)
 		return err_set(e, -EINVAL, "vsock needs --uds-path PATH: the socket that programs of the host connect to");
+	if (o->type == OPTION_NET)
+		return check_net(o, e);
 	return file_tables[o->type] ? check_file(o, e) : 0;
 }
 

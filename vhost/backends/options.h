@@ -13,10 +13,10 @@
 #include "base/err.h"
 
 enum option_type {
-	OPTION_BLK, OPTION_CONSOLE, OPTION_PMEM, OPTION_RNG, OPTION_VSOCK, OPTION_TYPES
+	OPTION_BLK, OPTION_CONSOLE, OPTION_NET, OPTION_PMEM, OPTION_RNG, OPTION_VSOCK, OPTION_TYPES
 };
 
-enum { BLK_QUEUES_MAX = 64 };
+enum { BLK_QUEUES_MAX = 64, NET_PAIRS_MAX = 64 };
 
 /* AUTO: io_uring where there is one. */
 enum blk_io_way { BLK_AUTO, BLK_URING, BLK_SYNC };
@@ -60,6 +60,10 @@ struct options {
 	const char *source;		/* rng; borrowed */
 	struct port_options ports[PORTS_MAX];	/* console */
 	unsigned n_ports;
+	const char *tap;		/* net; borrowed; NULL with tap_fds */
+	int tap_fds[NET_PAIRS_MAX];	/* net: inherited */
+	unsigned n_tap_fds;
+	uint64_t queue_pairs, mtu;	/* net; mtu 0: none is told */
 	uint64_t guest_cid;		/* vsock */
 	const char *uds_path;		/* vsock; borrowed */
 };
