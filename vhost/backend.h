@@ -176,8 +176,8 @@ bool backend_queue_is_recorded(const struct backend_queue *q);
 bool backend_queue_has_chain(struct backend_queue *q);
 /* Takes the next chain. False: none now; handle_queue returns then, and is called again in time. */
 bool backend_queue_pop(struct backend_queue *q, struct ring_chain *ret);
-/* Undoes the last pop, of @head: the chain comes again, and is not in flight meanwhile. Nothing that
- * was popped after it may have been pushed; several are undone from the last to the first. */
+/* Undoes the last pop, of @head: the chain comes again, and is not in flight meanwhile. Nothing
+ * that was popped after it may have been pushed; several are undone from the last to the first. */
 void backend_queue_unpop(struct backend_queue *q, uint16_t head);
 /* Gives it back with @written bytes written to its writable part, and interrupts the guest if it
  * wants that. */

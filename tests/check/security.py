@@ -13,7 +13,8 @@ TABLES = {
     ("vmm/supervise.c", "rules"), ("vhost/backends/sandbox.c", "common_rules"), ("vhost/backends/blk.c", "rules"),
     ("vhost/backends/pmem.c", "rules"), ("vhost/backends/vsock.c", "rules"),
     ("vhost/backends/console.c", "rules"), ("vmm/helper.c", "rules"),
-    ("vhost/backends/vsock_connector.c", "rules"), ("vhost/display/confinement.c", "rules"),
+    ("vhost/backends/net.c", "rules"), ("vhost/backends/vsock_connector.c", "rules"),
+    ("vhost/display/confinement.c", "rules"),
 }
 
 

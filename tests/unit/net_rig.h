@@ -34,7 +34,7 @@ struct net_rig {
 
 int net_rig_setup(void **state);
 int net_rig_teardown(void **state);
-/* The device with the options of @f, negotiated: what of @features it has, and its first pair runs. */
+/* The device with the options of @f, negotiated (what of @features it has); its first pair runs. */
 void net_rig_serve(struct net_rig *f, uint64_t features);
 /* The same on a socket, whose other end is `host`. */
 struct net_rig *net_rig_start(void **state, uint64_t features);

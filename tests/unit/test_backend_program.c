@@ -74,6 +74,13 @@ static void wrong_command_lines_get_one_sentence_and_2(void **state)
 		{ { "vsock", "--socket-path=s" }, "--uds-path" },
 		{ { "vsock", "--uds-path=" }, "not empty" },
 		{ { "vsock", "--uds-path=v", "--guest-cid=2" }, "--guest-cid" },
+		{ { "net", "--socket-path=s" }, "--tap NAME" },
+		{ { "net", "--tap=a", "--tap-fd=9", "--fd=7" }, "exclude" },
+		{ { "net", "--tap=sixteen-and-more", "--fd=7" }, "longer than 15" },
+		{ { "net", "--tap-fd=9", "--tap-fd=9", "--fd=7" }, "twice" },
+		{ { "net", "--tap-fd=9", "--queue-pairs=2", "--fd=7" }, "--queue-pairs" },
+		{ { "net", "--tap=a", "--queue-pairs=65", "--fd=7" }, "--queue-pairs" },
+		{ { "net", "--mtu=67" }, "--mtu" },
 		{ { "rng", "--uds-path=v" }, "no option of minivmm-backend rng" },
 	};
 	struct daemon *f = *state;
@@ -93,6 +100,10 @@ static void what_cannot_be_set_up_gets_one_sentence_and_1(void **state)
 	daemon_assert_sentence(f, "missing");
 	assert_int_equal(RUN(f, "vsock", "--uds-path=no/where", "--socket-path=s"), 1);
 	daemon_assert_sentence(f, "--uds-path no/where");
+	assert_int_equal(RUN(f, "net", "--tap-fd=9", "--socket-path=s"), 1);
+	daemon_assert_sentence(f, "--tap-fd 9 was not inherited");
+	assert_int_equal(RUN(f, "net", "--tap-fd=0", "--socket-path=s"), 1);
+	daemon_assert_sentence(f, "--tap-fd 0 is neither");
 	assert_int_equal(RUN(f, "rng", "--source=missing", "--socket-path=s"), 1);
 	daemon_assert_sentence(f, "missing");
 	assert_int_equal(RUN(f, "rng", "--socket-path=no/where"), 1);

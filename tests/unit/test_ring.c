@@ -118,26 +118,6 @@ static void assert_breaks(struct fixture *f, const char *why)
 	assert_false(ring_has_avail(&f->ring));
 }
 
-static void what_is_unpopped_comes_again(void **state)
-{
-	struct fixture *f = started(state, 0, 8);
-
-	for (uint16_t head = 0; head < 3; head++) {
-		desc(f, head, DATA, 16, 0, 0);
-		offer(f, head);
-		assert_true(ring_pop(&f->ring, &f->chain));
-	}
-	ring_push(&f->ring, 0, 0);
-	ring_unpop(&f->ring);
-	ring_unpop(&f->ring);
-	assert_int_equal(f->ring.in_flight, 0);
-	for (uint16_t head = 1; head < 3; head++) {
-		assert_true(ring_pop(&f->ring, &f->chain));
-		assert_int_equal(f->chain.head, head);
-	}
-	assert_false(ring_pop(&f->ring, &f->chain));
-}
-
 static void a_chain_comes_out_as_it_was_put_in(void **state)
 {
 	struct fixture *f = started(state, 0, 8);
@@ -579,7 +559,6 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		CASE(a_chain_comes_out_as_it_was_put_in),
-		CASE(what_is_unpopped_comes_again),
 		CASE(what_is_pushed_is_seen_by_the_driver),
 		CASE(a_buffer_may_cross_two_adjacent_regions),
 		CASE(an_indirect_table_may_follow_direct_descriptors),

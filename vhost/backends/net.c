@@ -104,7 +104,8 @@ static void net_close(void *dev)
 static int net_open(const struct options *o, struct loop *loop, struct backend_device *ret,
 		    struct err *e)
 {
-	unsigned pairs = o->n_tap_fds ? o->n_tap_fds : o->queue_pairs ? (unsigned)o->queue_pairs : 1;
+	unsigned said = o->queue_pairs ? (unsigned)o->queue_pairs : 1;
+	unsigned pairs = o->n_tap_fds ? o->n_tap_fds : said;
 	struct net *n = calloc(1, sizeof(*n) + pairs * sizeof(n->pairs[0]));
 	int r;
 

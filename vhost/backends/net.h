@@ -2,20 +2,20 @@
 /*
  * virtio-net (VIRTIO 1.3, 5.1): a guest's packets through taps, one for each pair of queues.
  *
- * Theory of operation. The kernel's header before a packet of a tap is the device's own, so packets
+ * Theory of operation. The kernel's header before a packet of a tap is the device's, so packets
  * go between tap and guest memory by one readv or writev, and nobody looks at them. How long one is
  * is known only when it has been read: buffers are taken for what the last one needed, and behind
  * them lies one of ours. A packet that runs into that gets further buffers, and its rest is copied;
- * buffers that were not needed are unpopped, so that none is in flight when handle_queue returns.
+ * buffers that were not needed are unpopped: none is in flight when handle_queue returns.
  *
  * A packet for which the guest has no room at all stays in the tap, which is not looked at before
- * buffers come, and whose queue tells the host's stack that it is full. One for which there are too
- * few buffers is kept for a while, then dropped and counted; one that can never fit (a guest without
- * mergeable buffers has one for each packet) is dropped at once. Of a packet that a guest sends
- * the tap judges header and length: what it does not take is dropped and counted as well.
+ * buffers come, and when its queue is full the host's stack drops what follows. One for which there
+ * are too few buffers is kept a while, then dropped and counted; one that can never fit (without
+ * mergeable buffers there is one for each packet) is dropped at once. Of a packet that a guest
+ * sends the tap judges header and length: what it does not take is dropped and counted as well.
  *
- * Taps of several queues have only those attached that the guest uses: the kernel spreads flows over
- * them. A Unix socket of packets may stand in for a tap; it has no offloads.
+ * Taps of several queues have only those attached that the guest uses: the kernel spreads flows
+ * over them. A Unix socket of packets may stand in for a tap; it has no offloads.
  *
  * All in the loop's thread.
  */
@@ -38,7 +38,7 @@ enum {
 	NET_HEADER_LEGACY = 10,			/* without VERSION_1 and mergeable buffers */
 	NET_PACKET_MAX = NET_HEADER + 14 + 4 + 65535,	/* a frame with a VLAN's tag */
 	NET_USUAL_MIN = 2048,			/* bytes: a packet that is none of several in one */
-	NET_KEEP_MS = 1, NET_KEEP_TRIES = 100,	/* how often a kept packet is tried, and how many times */
+	NET_KEEP_MS = 1, NET_KEEP_TRIES = 100,	/* a kept packet is tried each, so often */
 };
 
 struct net;
@@ -47,9 +47,9 @@ struct net;
 struct net_pair {
 	struct net *net;
 	int fd;				/* owned: of the tap, or a socket */
-	bool is_tap, is_multi;		/* is_multi: of several queues, which are attached one by one */
-	bool attached;			/* is_multi: packets of the host come here, too */
-	bool lost;			/* the tap was removed, the other end of the socket closed */
+	bool is_tap, is_multi;		/* is_multi: of several queues, attached one by one */
+	bool attached;			/* is_multi: packets of the host come here */
+	bool lost;			/* the tap was removed, or the socket's other end closed */
 	struct loop_watch watch;
 	struct backend_queue *rx, *tx;	/* NULL until first served; the library's */
 	bool rx_waits, tx_waits;	/* for a packet of the tap; for room in it */

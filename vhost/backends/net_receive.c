@@ -15,7 +15,8 @@ static bool add_chain(struct net *n, struct backend_queue *q)
 	struct net_window *w = &n->window;
 	struct ring_chain *c = &n->chain;
 
-	if (w->first + w->n == BACKEND_BATCH || !backend_queue_has_chain(q) || !backend_queue_pop(q, c))
+	if (w->first + w->n == BACKEND_BATCH || !backend_queue_has_chain(q) ||
+	    !backend_queue_pop(q, c))
 		return false;
 	if (c->outside || !c->in_len || c->n_in == RING_SEGMENTS_MAX) {
 		backend_queue_unpop(q, c->head);

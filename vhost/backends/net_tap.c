@@ -20,7 +20,8 @@ static int set_header(int fd, size_t bytes)
 {
 	int size = (int)bytes, little = 1;
 
-	return ioctl(fd, TUNSETVNETHDRSZ, &size) < 0 || ioctl(fd, TUNSETVNETLE, &little) < 0 ? -errno : 0;
+	return ioctl(fd, TUNSETVNETHDRSZ, &size) < 0 || ioctl(fd, TUNSETVNETLE, &little) < 0 ?
+		       -errno : 0;
 }
 
 /* One queue of tap @name; *@ret_multi: it may have several. */
@@ -43,8 +44,7 @@ static int open_queue(const char *name, bool multi, bool *ret_multi, struct err 
 		failed = ioctl(fd, TUNSETIFF, &r);
 	}
 	if (failed && errno == EINVAL)
-		return err_set(e, -EINVAL, "--tap %s: there is one that was not made for several queues (multi_queue), or that is no tap",
-			       name);
+		return err_set(e, -EINVAL, "--tap %s is no tap, or was not made for several queues (multi_queue)", name);
 	if (failed)
 		return err_sys(e, "--tap %s", name);
 	*ret_multi = multi;
@@ -128,7 +128,9 @@ void net_tap_set_features(struct net *n, uint64_t features)
 	if (!n->pairs[0].is_tap || n->pairs[0].lost)
 		return;
 	/* The others are nothing without checksums (5.1.3.1), and the kernel says so. */
-	for (unsigned i = 0; i < ARRAY_SIZE(known) && features & BIT64(VIRTIO_NET_F_GUEST_CSUM); i++)
+	if (!(features & BIT64(VIRTIO_NET_F_GUEST_CSUM)))
+		features = 0;
+	for (unsigned i = 0; i < ARRAY_SIZE(known); i++)
 		if (features & BIT64(known[i].feature))
 			offloads |= known[i].offload;
 	/* Both are the interface's, not a queue's. */

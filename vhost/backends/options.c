@@ -369,7 +369,8 @@ static int check_net(const struct options *o, struct err *e)
 	if (o->tap && strlen(o->tap) >= IFNAMSIZ)
 		return err_set(e, -EINVAL, "--tap: \"%s\" is longer than %d bytes", o->tap, IFNAMSIZ - 1);
 	if (o->n_tap_fds && o->queue_pairs && o->queue_pairs != o->n_tap_fds)
-		return err_set(e, -EINVAL, "--queue-pairs is %u, but there are %u --tap-fd", (unsigned)o->queue_pairs, o->n_tap_fds);
+		return err_set(e, -EINVAL, "--queue-pairs is %u, but there are %u --tap-fd",
+			       (unsigned)o->queue_pairs, o->n_tap_fds);
 	return 0;
 }
 
