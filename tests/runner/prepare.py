@@ -52,6 +52,7 @@ RECIPES = {
     "init": lambda _: ["-c", "guest=$PWD/guest; . guest/common.sh; init_build"],
     "crate": lambda name: ["tests/peers/crate.sh", name],
     "gpu": lambda _: ["tests/peers/gpu.sh"],
+    "newer": lambda package: ["tests/peers/debian.sh", package],
     "peer": lambda release: ["tests/peers/build.sh", release],
     "vmshm": lambda kernel: ["tests/vmshm/build.sh", kernel],
     "initrd": lambda kind: ["guest/initrd.sh", *(f"--{word}" for word in kind.split("+")), OUT],

@@ -8,6 +8,7 @@ set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 guest=$here/../../guest
 . "$guest/common.sh"
+. "$here/../peers/apt.sh"
 
 usage()
 {
@@ -41,36 +42,6 @@ meta_of()
 	esac
 }
 
-# What apt sees: none of this machine's packages; for sid other lists as well
-write_apt_conf()
-{
-	apt=$cache/vmshm/apt
-	mkdir -p "$apt/$kernel/lists/partial" "$tmp/cache/archives/partial"
-	: >"$tmp/status"
-	cat >"$tmp/apt.conf" <<END2
-Dir::State::status "$tmp/status";
-Dir::Cache "$tmp/cache";
-APT::Sandbox::User "root";
-APT::Install-Recommends "false";
-END2
-	export APT_CONFIG="$tmp/apt.conf"
-	[ "$kernel" = sid ] || return 0
-	unset APT_CONFIG
-	codename=$(. /etc/os-release && echo "$VERSION_CODENAME")
-	mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' \
-		'Origin: Debian' "Codename: $codename" | head -n 1)
-	[ -n "$mirror" ] || die "apt knows no Debian $codename: is this Debian?"
-	keys=/usr/share/keyrings/debian-archive-keyring.gpg
-	echo "deb [signed-by=$keys] $mirror sid main" >"$tmp/sources.list"
-	cat >>"$tmp/apt.conf" <<END2
-Dir::State::lists "$apt/$kernel/lists";
-Dir::Etc::sourcelist "$tmp/sources.list";
-Dir::Etc::sourceparts "-";
-Acquire::Languages "none";
-END2
-	export APT_CONFIG="$tmp/apt.conf"
-}
-
 # Lists are good for some days; apt says when a package is not there any more
 update_lists()
 {
@@ -91,8 +62,8 @@ newest()
 
 fetch()
 {
-	# shellcheck disable=SC2046,SC2086 # lists of words
-	apt-get -q -y install --download-only "$(meta_of "$kernel")" $tools >&2
+	# shellcheck disable=SC2086 # a list of words
+	apt_fetch "$(meta_of "$kernel")" $tools
 }
 
 # Packages are unpacked, not installed: what their scripts would do for a build is done here
@@ -102,13 +73,7 @@ make_root()
 	fetch || { update_lists && fetch; }
 	new=$tmp/root
 	rm -rf "$cache/vmshm/root-$kernel".*
-	for dir in bin sbin lib lib64; do
-		mkdir -p "$new/usr/$dir"
-		ln -s "usr/$dir" "$new/$dir"
-	done
-	for deb in "$tmp"/cache/archives/*.deb; do
-		dpkg-deb --fsys-tarfile "$deb" | tar -C "$new" --keep-directory-symlink -x
-	done
+	apt_unpack "$new"
 	ln -sf mawk "$new/usr/bin/awk"
 	mkdir -p "$new/tmp" "$new/dev" "$new/proc" "$new/src"
 	# not in all of Debian's packages, which are not asked to check anything
@@ -122,10 +87,12 @@ make_root()
 find_root()
 {
 	[ "$(id -u)" = 0 ] || die "only root can: it unpacks and enters a root of its own"
-	write_apt_conf
 	if [ "$kernel" = sid ]; then
+		apt=$cache/vmshm/apt
+		apt_alone sid "$apt/sid/lists"
 		[ -n "$(find "$apt/$kernel/updated" -mtime -7 2>/dev/null)" ] || update_lists
 	else
+		apt_alone
 		apt_lists
 	fi
 	root=$cache/vmshm/root-$kernel.$({ echo "$recipe $tools"; newest; } | key)
