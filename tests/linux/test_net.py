@@ -14,21 +14,24 @@ FIVE = "/data/deep/er/five-mib"     # of the guest's root
 MAC = "52:54:00:12:34:56"
 
 
-def start(t, path, transport):
+def start(t, path, transport, pairs=1):
     t.boots += 1
     disk = guest.make_disk(t)
     guest.put(disk, t.program("tests/peers/udp-echo"), "/bin/udp-echo")
-    shell = Session(t, f"net,socket={path},transport={transport},mac={MAC}", kernel=KERNEL, verbs="shell poweroff",
-                    transport=transport, disk=disk)
+    queues = f",queues={pairs}" if pairs > 1 else ""
+    shell = Session(t, f"net,socket={path},transport={transport},mac={MAC}{queues}", kernel=KERNEL, verbs="shell poweroff",
+                    transport=transport, disk=disk, cpus=pairs)
+    # Linux uses a pair a processor
+    shell.does(f"[ $(ls -d /sys/class/net/eth0/queues/rx-* | wc -l) = {pairs} ]")
     assert MAC in shell.does("cat /sys/class/net/eth0/address")
     return shell
 
 
-def our_daemon(t, way):
+def our_daemon(t, way, pairs):
     """Opens the tap itself, or inherits it."""
     socket = t.dir / "net.sock"
     if way == "name":
-        path = t.own_backend("net", "--tap=vm0", "--mtu=1400", socket=socket)
+        path = t.own_backend("net", "--tap=vm0", f"--queue-pairs={pairs}", "--mtu=1400", socket=socket)
     else:
         tap = netns.open_tap("vm0")
         process = t.start("minivmm-backend", [t.backend, "net", f"--tap-fd={tap}", "--mtu=1400",
@@ -40,14 +43,15 @@ def our_daemon(t, way):
 
 
 @test(tags=TAGS, needs=guest.needs_of(KERNEL), timeout=250,
-      cases={"pci": {"transport": "pci", "way": "name"}, "mmio": {"transport": "mmio", "way": "fd"}})
-def tap(t, transport, way):
+      cases={"pci": {"transport": "pci", "way": "name"}, "mmio": {"transport": "mmio", "way": "fd"},
+             "pairs": {"transport": "pci", "way": "name", "pairs": 2}})
+def tap(t, transport, way, pairs=1):
     """The guest and the host ping each other, send some MiB by TCP, and datagrams."""
     here, there = "10.9.0.1", "10.9.0.2"
     netns.enter()
-    path, daemon = our_daemon(t, way)
+    path, daemon = our_daemon(t, way, pairs)
     netns.set_up("vm0", here)
-    shell = start(t, path, transport)
+    shell = start(t, path, transport, pairs)
     talks = netns.conversations(FIVE, guest.file_of(shell.vm.disk, FIVE), os.urandom(5 * MIB), at_once=True)
     shell.does("[ $(cat /sys/class/net/eth0/mtu) = 1400 ]")
     netns.configure(shell, f"{there}/24")
