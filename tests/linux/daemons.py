@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Daemons of others, see tests/peers, and what they need of the host: modules of its kernel."""
+import functools
 import os
 import pathlib
 import shutil
@@ -35,6 +36,7 @@ def start_display(t, *options):
     return path
 
 
+@functools.cache
 def kernel_modules():
     """Where the modules of the running kernel are, {name: path}: the lab has its own in the cache."""
     cache = os.environ.get("MINIVMM_CACHE") or os.path.join(
