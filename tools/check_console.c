@@ -68,6 +68,19 @@ static int send_text(struct check *c)
 	return check_wait_used(c);
 }
 
+/* Whether the text comes out within AGAIN_MS, behind the *@have bytes of @text. */
+static bool comes_out(struct check *c, int other, char text[TEXT_MAX], size_t *have)
+{
+	uint64_t end = clock_ns() + MS_TO_NS(AGAIN_MS);
+
+	while (clock_ns() < end && vu_client_wait(&c->client, other, AGAIN_MS)) {
+		*have = read_more(other, text, *have);
+		if (memmem(text, *have, out_text, sizeof(out_text) - 1))
+			return true;
+	}
+	return false;
+}
+
 /* The daemon may hear of the other end after the first of it, for which nobody was there then. */
 static int output_arrives(struct check *c)
 {
@@ -79,13 +92,8 @@ static int output_arrives(struct check *c)
 
 	while (r == 0) {
 		r = send_text(c);
-		for (uint64_t again = clock_ns() + MS_TO_NS(AGAIN_MS); r == 0 && clock_ns() < again;) {
-			if (!vu_client_wait(&c->client, other, AGAIN_MS))
-				break;
-			have = read_more(other, text, have);
-			if (memmem(text, have, out_text, sizeof(out_text) - 1))
-				return 0;
-		}
+		if (r == 0 && comes_out(c, other, text, &have))
+			return 0;
 		if (r == 0 && clock_ns() >= end)
 			return check_fail(c, "what the driver sends does not come out at the other end");
 	}
