@@ -24,7 +24,7 @@
 #define MARK "MINIVMM_INIT=up"
 
 static const struct verb *const tables[] = { disk_verbs, hammer_verbs, machine_verbs,
-					   net_verbs, process_verbs };
+					   net_verbs, process_verbs, request_verbs };
 
 static const struct verb *verb_find(const char *word)
 {

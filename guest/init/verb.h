@@ -33,6 +33,7 @@ extern const struct verb hammer_verbs[];
 extern const struct verb machine_verbs[];
 extern const struct verb net_verbs[];
 extern const struct verb process_verbs[];
+extern const struct verb request_verbs[];
 
 /* Prints "minivmm-init: FAIL VERB: ..." (formats as in text.h); returns -1 */
 int verb_fail(const struct call *c, const char *fmt, ...);

@@ -60,6 +60,7 @@ print("case told" if "MINIVMM_TEST_LIST" in os.environ else "1..1\\nok 1 - " + (
     "none.py": "#!/bin/sh\necho '1..0 # SKIP nothing of it here'\n",
     "whole.py": "#!/bin/sh\n",
     "tests/check/fine.py": "#!/bin/sh\n",
+    "tests/bench/blk": "#!/bin/sh\n",
     "tests/bench/boot": "#!/bin/sh\n",
     "tests/bench/shmem": "#!/bin/sh\n",
     "tests/bench/vmshm": "#!/bin/sh\n",
@@ -119,7 +120,7 @@ class Toy:
         want = ["unit/macros.plain", "unit/macros.plain (once more)", "unit-clang/macros.made_pasted",
                 "unit-clang/macros.of_clang", "unit-asan/none",
                 "unit/script.told", "bare/whole", "build/minimal", "cli/toy.guest.b", "cli-asan/toy.guest.a",
-                "cli-minimal/toy.small", "check/fine", "bench/boot",
+                "cli-minimal/toy.small", "check/fine", "bench/blk", "bench/boot",
                 "bench/shmem", "bench/vmshm"]
         never = ["unit/macros.of_clang", "unit/macros.stem", "unit/macros.name", "cli-minimal/toy.guest.a"]
         names = told.stdout.splitlines()

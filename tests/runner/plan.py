@@ -157,7 +157,7 @@ def benches():
     disturb each other."""
     return [Program(f"bench/{name}", {"bench", *tags}, [str(ROOT / "tests/bench" / name), "--check"], 1800,
                     build=PLAIN, cwd=ROOT)
-            for name, tags in (("boot", ["boot"]), ("shmem", ["shmem", "pmem"]), ("vmshm", ["vmshm"]))]
+            for name, tags in (("blk", ["blk", "daemons"]), ("boot", ["boot"]), ("shmem", ["shmem", "pmem"]), ("vmshm", ["vmshm"]))]
 
 
 def introspect(directory, what):
