@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "vmm/boot.h"
 #include "vmm/vm.h"
+#include "vmm/vm_devices.h"
 #include "vmm/vm_vmshm.h"
 
 /* Port 0x80: user space begins, as cloud-hypervisor's debug port numbers it. */
@@ -339,17 +340,8 @@ int vm_fini(struct vm *vm)
 	console_fini(&vm->console);
 	if (vm->vcpus.vcpu)
 		r = report_write(&vm->report, &vm->mem, &vm->vcpus, vm->exit_code);
-	for (unsigned i = 0; i < vm->n_devices; i++)
-		vhost_user_device_fini(&vm->devices[i]);
-	for (unsigned i = 0; i < vm->n_helpers; i++)
-		helper_fini(&vm->helpers[i]);
-	for (unsigned i = 0; i < vm->options->n_devices; i++)
-		vhost_user_door_fini(&vm->doors[i]);
-	for (unsigned i = 0; vm->taps && i < vm->n_devices; i++)
-		vu_tap_fini(&vm->taps[i]);
-	vu_trace_close(&vm->trace);
+	vm_devices_fini(vm);
 	vm_vmshm_fini(vm);
-	spawners_end(vm->spawners, vm->options->n_devices);
 	guest_mem_discard(&vm->mem);
 	supervisor_end(&vm->supervisor);
 	return r;
