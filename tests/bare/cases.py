@@ -315,7 +315,7 @@ def fault(rule, complaint=None):
     message = rule.split(",")[0]
     return {"options": (*TRACED, "--vu-fault", f"rng0:{rule}"),
             "complaints": (f"^minivmm: device rng0 .*{complaint}",) if complaint else (),
-            "after": traced(f"rng0 .* {message} .* fault=", r"blk1 .* SET_VRING_KICK ", r" \* end messages=\d+ dropped=0$")}
+            "after": traced(f"rng0 .* {message} .* fault=", r"blk1 .* SET_VRING_KICK ", r" \* end messages=\d+ dropped=0 events_dropped=0$")}
 
 
 SUITES = {
