@@ -205,6 +205,16 @@ static void a_tap_that_is_removed_ends_nothing_else(void **state)
 	assert_int_equal(f->net->dropped_tx.count, 1);
 }
 
+static void a_tap_that_is_removed_refuses_no_pair(void **state)
+{
+	struct net_rig *f = on_tap(state, 2);
+
+	remove_tap();
+	driver_start_queue(&f->driver, 2, NET_ENTRIES);
+	assert_true(f->net->pairs[1].lost);
+	assert_int_equal(driver_ask_state(&f->driver, VU_SET_VRING_ENABLE, 2, 0), 0);
+}
+
 #define CASE(fn) cmocka_unit_test_setup_teardown(fn, net_rig_setup, net_rig_teardown)
 
 /* Whether there are taps here. */
@@ -234,6 +244,7 @@ int main(void)
 		CASE(only_the_pairs_that_the_guest_uses_are_attached),
 		CASE(a_tap_that_was_inherited_must_be_right),
 		CASE(a_tap_that_is_removed_ends_nothing_else),
+		CASE(a_tap_that_is_removed_refuses_no_pair),
 	};
 
 	if (!getenv("MINIVMM_TEST_LIST") && !has_taps())

@@ -97,7 +97,6 @@ void net_pair_reset(struct net_pair *p)
 
 int net_pair_init(struct net_pair *p, struct err *e)
 {
-	p->attached = true;
 	p->usual = NET_USUAL_MIN;
 	p->retry = (struct loop_timer){ .expired = try_kept, .arg = p };
 	p->watch = (struct loop_watch){ .fd = p->fd, .events = 0, .ready = ready, .arg = p };

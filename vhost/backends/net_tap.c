@@ -67,6 +67,7 @@ static int look_at_fd(struct net_pair *p, int fd, struct err *e)
 				       fd, r.ifr_name);
 		p->is_tap = true;
 		p->is_multi = r.ifr_flags & IFF_MULTI_QUEUE;
+		p->attached = !(r.ifr_flags & IFF_DETACH_QUEUE);
 	} else if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) < 0 ||
 		   getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &len) < 0 || domain != AF_UNIX ||
 		   type != SOCK_SEQPACKET) {
@@ -84,7 +85,7 @@ static int open_pair(struct net *n, unsigned i, const struct options *o, struct 
 
 	if (!o->n_tap_fds) {
 		p->fd = open_queue(o->tap, n->n_pairs > 1, &p->is_multi, e);
-		p->is_tap = true;
+		p->is_tap = p->attached = true;
 		r = p->fd < 0 ? p->fd : 0;
 	} else {
 		r = look_at_fd(p, o->tap_fds[i], e);
@@ -105,8 +106,8 @@ int net_tap_open(struct net *n, const struct options *o, struct err *e)
 		if (!r)
 			r = net_pair_init(&n->pairs[i], e);
 		/* The first is always there: an interface without any would refuse packets. */
-		if (!r && i)
-			r = net_tap_attach(&n->pairs[i], false, e);
+		if (!r)
+			r = net_tap_attach(&n->pairs[i], i == 0, e);
 		if (r)
 			return r;
 	}
@@ -144,11 +145,15 @@ int net_tap_attach(struct net_pair *p, bool on, struct err *e)
 	struct ifreq r = { .ifr_flags = on ? IFF_ATTACH_QUEUE : IFF_DETACH_QUEUE };
 
 	/* What it is already is an error to the kernel. */
-	if (!p->is_multi || p->attached == on)
+	if (!p->is_multi || p->lost || p->attached == on)
 		return 0;
-	if (ioctl(p->fd, TUNSETQUEUE, &r) < 0)
+	if (ioctl(p->fd, TUNSETQUEUE, &r) == 0)
+		p->attached = on;
+	/* It is neither: the tap was removed, which is no fault of who asks for the queue. */
+	else if (errno == EINVAL)
+		net_pair_lose(p);
+	else
 		return err_sys(e, "net: a queue of the tap cannot be %s", on ? "attached" : "detached");
-	p->attached = on;
 	return 0;
 }
 
