@@ -141,6 +141,22 @@ static void what_never_fits_is_dropped_and_the_next_arrives(void **state)
 	assert_int_equal(f->net->dropped_rx.count, 1);
 }
 
+/* Whoever is at the other end of a socket may send more than an interface can. */
+static void what_is_no_packet_is_dropped_and_not_kept(void **state)
+{
+	static uint8_t huge[3 * (NET_PACKET_MAX / 2)];
+	struct net_rig *f = net_rig_start(state, MERGEABLE);
+
+	net_rig_give(f, PAGE);
+	memset(huge, 1, sizeof(huge));
+	assert_int_equal(send(f->host, huge, sizeof(huge), MSG_DONTWAIT), sizeof(huge));
+	driver_settle(&f->driver);
+	assert_int_equal(f->net->pairs[0].kept_len, 0);
+	assert_int_equal(f->net->dropped_rx.count, 1);
+	send_packet(f, 2, SMALL);
+	net_rig_assert_arrives(f, 1, PAGE, 2, SMALL);
+}
+
 static void a_packet_is_kept_until_it_has_its_buffers(void **state)
 {
 	struct net_rig *f = net_rig_start(state, MERGEABLE);
@@ -335,6 +351,7 @@ int main(void)
 		CASE(a_large_packet_lies_in_several_buffers),
 		CASE(a_stream_of_large_packets_loses_none),
 		CASE(what_never_fits_is_dropped_and_the_next_arrives),
+		CASE(what_is_no_packet_is_dropped_and_not_kept),
 		CASE(a_packet_is_kept_until_it_has_its_buffers),
 		CASE(but_not_for_ever),
 		CASE(a_queue_that_stops_has_nothing_in_flight),

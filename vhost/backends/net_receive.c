@@ -125,9 +125,13 @@ static bool take(struct net_pair *p, struct backend_queue *q, size_t got, size_t
 {
 	struct net *n = p->net;
 
-	if (got < n->header || (got > room && !n->mergeable)) {
+	if (got < n->header || got > NET_PACKET_MAX) {
 		net_pair_drop(&n->dropped_rx, got < n->header ? "it has no header" :
-								"it is larger than the guest's buffers");
+								"it is longer than one can be");
+		return true;
+	}
+	if (got > room && !n->mergeable) {
+		net_pair_drop(&n->dropped_rx, "it is larger than the guest's buffers");
 		return true;
 	}
 	if (got > room && !fill(n, q, got)) {
