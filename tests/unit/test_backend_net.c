@@ -324,6 +324,23 @@ static void a_new_driver_gets_nothing_of_the_one_before(void **state)
 	net_rig_assert_arrives(f, 1, PAGE, 3, SMALL);
 }
 
+/* The loop is told of both at once, and of the packet after there is no queue for it any more. */
+static void a_packet_that_comes_with_a_new_driver_is_not_served(void **state)
+{
+	struct net_rig *f = net_rig_start(state, MERGEABLE);
+
+	net_rig_give(f, PAGE);
+	driver_settle(&f->driver);
+	assert_true(f->net->pairs[0].rx_waits);
+	driver_stop_queue(&f->driver, NET_RX);
+	driver_stop_queue(&f->driver, NET_TX);
+	assert_true(driver_send(&f->driver, VU_SET_FEATURES, VU_FLAG_VERSION, &f->driver.features,
+				sizeof(f->driver.features), NULL, 0));
+	send_packet(f, 1, SMALL);
+	net_rig_assert_silent(f);
+	assert_null(f->net->pairs[0].rx);
+}
+
 static void a_socket_has_no_offloads_and_tells_its_mtu(void **state)
 {
 	struct net_rig *f = *state;
@@ -362,6 +379,7 @@ int main(void)
 		CASE(a_buffer_without_bytes_for_the_guest_breaks_the_queue),
 		CASE(when_the_other_end_is_gone_the_guest_goes_on),
 		CASE(a_new_driver_gets_nothing_of_the_one_before),
+		CASE(a_packet_that_comes_with_a_new_driver_is_not_served),
 		CASE(a_socket_has_no_offloads_and_tells_its_mtu),
 	};
 
