@@ -49,6 +49,7 @@ static bool handle_queue(void *arg, struct backend_queue *q)
 
 		if (!c->chain.in_len) {
 			backend_queue_break(q, "a command has no room for its answer");
+			backend_queue_push(q, c->chain.head, 0);
 			break;
 		}
 		ack = obey(c) ? VIRTIO_NET_OK : VIRTIO_NET_ERR;
@@ -58,14 +59,7 @@ static bool handle_queue(void *arg, struct backend_queue *q)
 	return true;
 }
 
-/* Of a queue that was broken: nothing is kept of its command. */
-static void drop(void *arg, struct backend_queue *q)
-{
-	(void)arg;
-	(void)q;
-}
-
-static const struct backend_ops ops = { .handle_queue = handle_queue, .drop = drop };
+static const struct backend_ops ops = { .handle_queue = handle_queue };
 
 void control_init(struct control *c, int sock, struct backend_device *ret)
 {

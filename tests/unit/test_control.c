@@ -184,6 +184,8 @@ static void a_command_without_room_for_an_answer_breaks_the_queue(void **state)
 
 	assert_true(fd_drain(f->driver.queues[0].err) > 0);
 	assert_not_asked(f);
+	/* Who takes the queue back does not wait for a command that never ends. */
+	assert_int_equal(driver_stop_queue(&f->driver, 0), 1);
 }
 
 static void without_a_vmm_every_command_is_an_error(void **state)
