@@ -207,9 +207,10 @@ bool loop_once(struct loop *l, int timeout_ms)
 	}
 	for (int i = 0; i < n; i++) {
 		struct loop_watch *w = l->ready[i];
+		uint32_t told = w ? events[i].events & (w->events | EPOLLERR | EPOLLHUP) : 0;
 
-		if (w)
-			w->ready(w->arg, events[i].events);
+		if (told)
+			w->ready(w->arg, told);
 		l->ready[i] = NULL;
 	}
 	run_timers(l);

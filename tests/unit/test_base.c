@@ -257,7 +257,7 @@ struct loop_fixture {
 	struct loop_timer timer[2];
 	struct loop_job job;
 	char order[16];
-	bool unwatch_other, repost;
+	bool unwatch_other, mute_other, repost;
 };
 
 static void note(struct loop_fixture *f, char c)
@@ -275,6 +275,8 @@ static void on_a(void *arg, uint32_t events)
 	(void)events;
 	fd_drain(f->fds[0]);
 	note(f, 'a');
+	if (f->mute_other)
+		loop_watch_events(&f->loop, &f->watch[1], 0);
 	if (f->unwatch_other)
 		loop_unwatch(&f->loop, &f->watch[1]);
 }
@@ -349,6 +351,21 @@ static void a_watch_taken_away_in_a_batch_is_not_called(void **state)
 	fd_signal(f->fds[1]);
 	assert_true(loop_once(&f->loop, 0));
 	assert_int_equal(strlen(f->order), 1);
+}
+
+static void what_is_not_waited_for_any_more_is_not_told(void **state)
+{
+	struct loop_fixture *f = *state;
+
+	f->mute_other = true;
+	fd_signal(f->fds[0]);
+	fd_signal(f->fds[1]);
+	assert_true(loop_once(&f->loop, 0));
+	assert_true(loop_once(&f->loop, 0));
+	assert_string_equal(f->order, "a");
+	loop_watch_events(&f->loop, &f->watch[1], EPOLLIN);
+	assert_true(loop_once(&f->loop, 0));
+	assert_string_equal(f->order, "ab");
 }
 
 static void timers_expire_in_order_and_only_once(void **state)
@@ -461,6 +478,8 @@ int main(void)
 		cmocka_unit_test(errors_carry_the_sentence_and_the_code),
 		cmocka_unit_test(fds_travel_and_surplus_ones_are_closed),
 		cmocka_unit_test_setup_teardown(a_watch_taken_away_in_a_batch_is_not_called,
+						loop_setup, loop_teardown),
+		cmocka_unit_test_setup_teardown(what_is_not_waited_for_any_more_is_not_told,
 						loop_setup, loop_teardown),
 		cmocka_unit_test_setup_teardown(timers_expire_in_order_and_only_once, loop_setup,
 						loop_teardown),

@@ -41,8 +41,6 @@ static void ready(void *arg, uint32_t events)
 
 	if (events & (EPOLLERR | EPOLLHUP))
 		return net_pair_lose(p);
-	/* Told with what ended the wait: whom it was for may be gone. */
-	events &= p->watch.events;
 	if (events & EPOLLOUT) {
 		p->tx_waits = false;
 		backend_queue_wake(p->tx);
