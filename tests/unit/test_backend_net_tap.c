@@ -3,10 +3,12 @@
 #include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/ethtool.h>
 #include <linux/if_ether.h>
 #include <linux/if_packet.h>
 #include <linux/if_tun.h>
 #include <linux/rtnetlink.h>
+#include <linux/sockios.h>
 #include <net/if.h>
 #include <sched.h>
 #include <setjmp.h>
@@ -127,6 +129,32 @@ static void a_header_that_lies_is_dropped(void **state)
 	}
 }
 
+/* Whether the host's stack leaves TCP to be cut to whoever reads the tap. */
+static bool has_tso(struct net_rig *f)
+{
+	struct ethtool_value v = { .cmd = ETHTOOL_GTSO };
+	struct ifreq r = { .ifr_data = (void *)&v };
+
+	strcpy(r.ifr_name, name);
+	assert_int_equal(ioctl(f->host, SIOCETHTOOL, &r), 0);
+	return v.data;
+}
+
+static void offloads_end_with_the_driver_that_chose_them(void **state)
+{
+	struct net_rig *f = on_tap(state, 1);
+	/* Of no use without TSO (5.1.3.1), which the kernel refuses. */
+	uint64_t odd = f->driver.features &
+		       ~(BIT64(VIRTIO_NET_F_GUEST_TSO4) | BIT64(VIRTIO_NET_F_GUEST_TSO6));
+
+	assert_true(has_tso(f));
+	assert_true(odd & BIT64(VIRTIO_NET_F_GUEST_ECN));
+	driver_stop_queue(&f->driver, NET_RX);
+	driver_stop_queue(&f->driver, NET_TX);
+	assert_int_equal(driver_ask_u64(&f->driver, VU_SET_FEATURES, odd), 0);
+	assert_false(has_tso(f));
+}
+
 static bool is_attached(const struct net_rig *f, unsigned pair)
 {
 	struct ifreq r = { .ifr_flags = 0 };
@@ -241,6 +269,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		CASE(frames_pass_both_ways),
 		CASE(a_header_that_lies_is_dropped),
+		CASE(offloads_end_with_the_driver_that_chose_them),
 		CASE(only_the_pairs_that_the_guest_uses_are_attached),
 		CASE(a_tap_that_was_inherited_must_be_right),
 		CASE(a_tap_that_is_removed_ends_nothing_else),

@@ -134,6 +134,9 @@ void net_tap_set_features(struct net *n, uint64_t features)
 	for (unsigned i = 0; i < ARRAY_SIZE(known); i++)
 		if (features & BIT64(known[i].feature))
 			offloads |= known[i].offload;
+	/* Nor is ECN anything without TSO. */
+	if (!(offloads & (TUN_F_TSO4 | TUN_F_TSO6)))
+		offloads &= ~(unsigned long)TUN_F_TSO_ECN;
 	/* Both are the interface's, not a queue's. */
 	if (set_header(n->pairs[0].fd, n->header) < 0 ||
 	    ioctl(n->pairs[0].fd, TUNSETOFFLOAD, offloads) < 0)
