@@ -386,6 +386,26 @@ static void a_picture_that_cannot_be_written_is_told_once(void **state)
 	assert_int_equal(faccessat(r->dir_fd, "out.png.new", F_OK, 0), -1);
 }
 
+static void without_a_descriptor_it_waits_for_one(void **state)
+{
+	struct rig *r = *state;
+	struct pollfd word;
+	struct rlimit some, few;
+
+	START(r, "--png=out.png");
+	assert_int_equal(prlimit(r->program.pid, RLIMIT_NOFILE, NULL, &some), 0);
+	few = (struct rlimit){ STDERR_FILENO + 1, some.rlim_max };
+	assert_int_equal(prlimit(r->program.pid, RLIMIT_NOFILE, &few, NULL), 0);
+	connect_daemon(r);
+	word = (struct pollfd){ .fd = r->program.err, .events = POLLIN };
+	assert_int_equal(poll(&word, 1, SPAWN_PATIENCE_MS), 1);
+	assert_int_equal(prlimit(r->program.pid, RLIMIT_NOFILE, &some, NULL), 0);
+	show(r, 1);
+	assert_int_equal(kill(r->program.pid, SIGTERM), 0);
+	assert_int_equal(spawn_finish(&r->program), 0);
+	assert_sentence(r, "socket: nobody can connect just now: Too many open files");
+}
+
 static void every_filter_mode_serves(void **state)
 {
 	static const char *const modes[] = { "--seccomp=kill", "--seccomp=log", "--seccomp=errno", "--seccomp=off" };
@@ -446,6 +466,7 @@ int main(void)
 		T(sigusr1_gets_a_picture_of_whole_messages),
 		T(numbered_pictures_are_kept_so_many),
 		T(a_picture_that_cannot_be_written_is_told_once),
+		T(without_a_descriptor_it_waits_for_one),
 		T(every_filter_mode_serves),
 		T(it_has_no_rights_left_when_it_serves),
 #undef T

@@ -7,7 +7,6 @@
  * A picture is due after each change of the screen, but not sooner after the one before than --rate
  * says, and not while a message is half on the screen. The last change always gets its picture.
  */
-#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -16,6 +15,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/acceptor.h"
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/listener.h"
@@ -34,8 +34,7 @@ struct display {
 	const struct display_options *options;
 	struct loop loop;
 	struct listener listener;
-	int sock;			/* listens */
-	struct loop_watch door;		/* of sock, while nobody is connected */
+	struct acceptor door;		/* somebody is wanted while nobody is connected */
 	int signals;
 	struct loop_watch signal_watch;
 	struct screen screen;
@@ -84,46 +83,26 @@ static void screen_changed(void *arg)
 		loop_timer_set(&d->loop, &d->due, d->last + MS_TO_NS(1000) / d->options->rate);
 }
 
-static void listen_again(struct display *d)
-{
-	struct err e;
-
-	d->door.fd = d->sock;
-	if (loop_watch(&d->loop, &d->door, &e)) {
-		d->door.fd = -1;
-		log_error("%s", e.msg);
-		loop_stop(&d->loop);
-	}
-}
-
 static void peer_ended(void *arg)
 {
 	struct display *d = arg;
 
 	if (d->is_new)
 		write_picture(d);
-	listen_again(d);
+	acceptor_want(&d->door, true);
 }
 
 static const struct peer_ops peer_ops = { .changed = screen_changed, .ended = peer_ended };
 
-static void somebody_connects(void *arg, uint32_t events)
+static void somebody_connects(void *arg, int *sock)
 {
 	struct display *d = arg;
-	int sock = accept4(d->sock, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 	struct err e;
 
-	(void)events;
-	if (sock < 0) {
-		/* Who came and left again has not been; for want of descriptors it is tried
-		 * again. */
-		log_debug("accept: %s", strerror(errno));
-		return;
-	}
-	loop_unwatch(&d->loop, &d->door);
-	if (peer_serve(&d->peer, &sock, &e)) {
+	acceptor_want(&d->door, false);
+	if (peer_serve(&d->peer, sock, &e)) {
 		log_error("%s", e.msg);
-		listen_again(d);
+		acceptor_want(&d->door, true);
 	}
 }
 
@@ -165,7 +144,7 @@ static int watch_signals(struct display *d, struct err *e)
 static int set_up(struct display *d, struct err *e)
 {
 	const struct display_options *o = d->options;
-	int r = fd_fill_standard();
+	int sock = -1, r = fd_fill_standard();
 
 	if (r)
 		return err_set(e, r, "/dev/null: %s", strerror(-r));
@@ -175,14 +154,13 @@ static int set_up(struct display *d, struct err *e)
 	if (r == 0)
 		r = pictures_open(&d->pictures, o->png, o->dir, (unsigned)o->keep, e);
 	if (r == 0)
-		r = listener_open(&d->listener, SOCK_STREAM, "--socket ", o->socket, &d->sock, e);
+		r = listener_open(&d->listener, SOCK_STREAM, "--socket ", o->socket, &sock, e);
 	if (r)
 		return r;
 	peer_init(&d->peer, &d->loop, &d->screen, o->width, o->height, &peer_ops, d);
-	d->door = (struct loop_watch){ .fd = -1, .events = EPOLLIN, .ready = somebody_connects,
-				       .arg = d };
+	acceptor_init(&d->door, &d->loop, o->socket, &sock, somebody_connects, d);
 	d->due = (struct loop_timer){ .expired = want_picture, .arg = d };
-	listen_again(d);
+	acceptor_want(&d->door, true);
 	if (!HAVE_SECCOMP && !o->seccomp_given)
 		log_warn("built without libseccomp: no system call filter");
 	return confinement_enter(d->pictures.dir, d->listener.dir,
@@ -198,7 +176,7 @@ static void tear_down(struct display *d)
 		peer_fini(&d->peer);
 	screen_fini(&d->screen);
 	pictures_close(&d->pictures);
-	fd_close(&d->sock);
+	acceptor_fini(&d->door);
 	fd_close(&d->signals);
 	loop_fini(&d->loop);
 }
@@ -206,7 +184,7 @@ static void tear_down(struct display *d)
 static int run(const struct display_options *o)
 {
 	struct display d = { .options = o, .loop = { .epoll = -1, .wake = -1 },
-			     .listener = { .dir = -1 }, .sock = -1, .signals = -1,
+			     .listener = { .dir = -1 }, .signals = -1,
 			     .screen = SCREEN_NONE, .pictures = PICTURES_NONE };
 	int code = EXIT_SETUP;
 	struct err e = { "" };
