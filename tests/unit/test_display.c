@@ -289,14 +289,15 @@ static void who_does_not_read_answers_is_not_waited_for(void **state)
 
 static void a_cursor_is_over_the_picture_and_over_its_edges(void **state)
 {
-	struct gpu_cursor c = { .pos = { 0, 10, 5 }, .hot_x = 2, .hot_y = 1 };
-	struct gpu_cursor_pos pos = { 0, 0, 0 };
+	/* Drivers tell where its corner is, whatever of it points. */
+	struct gpu_cursor c = { .pos = { 0, 8, 4 }, .hot_x = 2, .hot_y = 1 };
+	struct gpu_cursor_pos pos = { 0, (uint32_t)-2, (uint32_t)-1 };
 	const struct gpu_area all = { 0, 0, 0, 100, 50 };
 	struct display_rig *r = *state;
 
 	c.pixels[0] = 0xffff0000;			/* opaque, at 8,4 */
 	c.pixels[1] = 0x80ffffff;			/* half, at 9,4 */
-	c.pixels[64 * 1 + 2] = 0xff00ff00;		/* the hot spot, at 10,5 */
+	c.pixels[64 * 1 + 2] = 0xff00ff00;		/* at 10,5 */
 	send_scanout(r, 0, 100, 50);
 	send_update(r, &all, 0x0000ff);
 	display_rig_message(r, GPU_CURSOR_UPDATE, &c, sizeof(c), -1);
@@ -307,15 +308,15 @@ static void a_cursor_is_over_the_picture_and_over_its_edges(void **state)
 	display_rig_message(r, GPU_CURSOR_POS, &pos, sizeof(pos), -1);
 	assert_int_equal(display_rig_seen(r, 0, 0), 0x00ff00);
 	assert_int_equal(display_rig_seen(r, 8, 4), 0x0000ff);
-	pos = (struct gpu_cursor_pos){ 0, 101, 50 };
+	pos = (struct gpu_cursor_pos){ 0, 99, 49 };
 	display_rig_message(r, GPU_CURSOR_POS, &pos, sizeof(pos), -1);
 	assert_int_equal(display_rig_seen(r, 99, 49), 0xff0000);
 	for (unsigned i = 0; i < 2; i++) {
-		pos = (struct gpu_cursor_pos){ 0, i ? UINT32_MAX : 0, i ? 0 : UINT32_MAX };
+		pos = (struct gpu_cursor_pos){ 0, i ? 0x80000000 : 0, i ? 0 : 0x80000000 };
 		display_rig_message(r, GPU_CURSOR_POS, &pos, sizeof(pos), -1);
 		assert_int_equal(display_rig_seen(r, 99, 49), 0x0000ff);
 	}
-	pos = (struct gpu_cursor_pos){ 0, 2, 1 };
+	pos = (struct gpu_cursor_pos){ 0, 0, 0 };
 	display_rig_message(r, GPU_CURSOR_POS, &pos, sizeof(pos), -1);
 	assert_int_equal(display_rig_seen(r, 0, 0), 0xff0000);
 	pos = (struct gpu_cursor_pos){ 3, 50, 50 };

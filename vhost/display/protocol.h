@@ -39,12 +39,12 @@ struct gpu_header {
 };
 
 struct gpu_cursor_pos {
-	uint32_t scanout, x, y;
+	uint32_t scanout, x, y;			/* of its upper left corner; both have a sign */
 };
 
 struct gpu_cursor {
 	struct gpu_cursor_pos pos;
-	uint32_t hot_x, hot_y;			/* what of the cursor is at pos */
+	uint32_t hot_x, hot_y;			/* what of it points, from pos on */
 	uint32_t pixels[GPU_CURSOR_SIDE * GPU_CURSOR_SIDE];	/* a8r8g8b8 */
 };
 

@@ -188,18 +188,12 @@ static uint8_t blend(uint32_t under, uint32_t over, uint32_t alpha)
 	return (uint8_t)((over * alpha + under * (255 - alpha) + 127) / 255);
 }
 
-/* Where the cursor's column or line 0 is; a screen has its coordinates from 0 on, and a cursor may
- * hang over any edge. */
-static int64_t cursor_begin(uint32_t pos, uint32_t hot)
-{
-	return (int64_t)pos - hot;
-}
-
 static void draw_cursor(const struct screen *s, uint32_t y, uint8_t *rgb)
 {
 	const struct gpu_cursor *c = &s->cursor;
-	int64_t line = y - cursor_begin(c->pos.y, c->hot_y);
-	int64_t first = cursor_begin(c->pos.x, c->hot_x);
+	/* A cursor may hang over any edge: what drivers write into these numbers has a sign. */
+	int64_t line = (int64_t)y - (int32_t)c->pos.y;
+	int64_t first = (int32_t)c->pos.x;
 
 	if (line < 0 || line >= GPU_CURSOR_SIDE)
 		return;
