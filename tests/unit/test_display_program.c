@@ -13,12 +13,16 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/inotify.h>
+#include <sys/ioctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
+
+#include <linux/sockios.h>
 
 #include "base/fd.h"
 #include "base/range.h"
@@ -342,6 +346,43 @@ static void sigusr1_gets_a_picture_of_whole_messages(void **state)
 	assert_int_equal(colour_of(r, "out.png"), 0x00ff00);
 }
 
+/* All of it has been read. */
+static void settle(struct rig *r)
+{
+	const struct timespec moment = { .tv_nsec = 1000000 };
+	int left = 1;
+
+	for (unsigned i = 0; i < SPAWN_PATIENCE_MS && left; i++) {
+		assert_int_equal(ioctl(r->sock, SIOCOUTQ, &left), 0);
+		nanosleep(&moment, NULL);
+	}
+	assert_int_equal(left, 0);
+}
+
+static void sigusr1_gets_a_picture_when_the_daemon_ends_within_a_message(void **state)
+{
+	const struct {
+		struct gpu_header h;
+		struct gpu_area a;
+		uint32_t pixel;
+	} m = { { GPU_UPDATE, 0, sizeof(m.a) + 4 * WIDTH }, { 0, 0, 0, WIDTH, 1 }, 0x0000ff };
+	struct rig *r = *state;
+
+	START(r, "--png=out.png", "--rate=0");
+	connect_daemon(r);
+	show(r, 0x0000ff);
+	assert_int_equal(kill(r->program.pid, SIGUSR1), 0);
+	wait_for_colour(r, "out.png", 0x0000ff);
+	assert_int_equal(fd_write_all(r->sock, &m, sizeof(m)), 0);
+	settle(r);
+	assert_int_equal(kill(r->program.pid, SIGUSR1), 0);
+	fd_close(&r->sock);
+	wait_for(r, "out.png");
+	assert_int_equal(kill(r->program.pid, SIGTERM), 0);
+	assert_int_equal(spawn_finish(&r->program), 0);
+	assert_sentence(r, "it ends within a message");
+}
+
 static void numbered_pictures_are_kept_so_many(void **state)
 {
 	struct rig *r = *state;
@@ -464,6 +505,7 @@ int main(void)
 		T(a_picture_follows_each_change),
 		T(the_last_change_has_its_picture_at_the_end),
 		T(sigusr1_gets_a_picture_of_whole_messages),
+		T(sigusr1_gets_a_picture_when_the_daemon_ends_within_a_message),
 		T(numbered_pictures_are_kept_so_many),
 		T(a_picture_that_cannot_be_written_is_told_once),
 		T(without_a_descriptor_it_waits_for_one),

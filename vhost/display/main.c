@@ -83,12 +83,18 @@ static void screen_changed(void *arg)
 		loop_timer_set(&d->loop, &d->due, d->last + MS_TO_NS(1000) / d->options->rate);
 }
 
+/* Nothing more comes that would be waited for. */
+static void write_last_picture(struct display *d)
+{
+	if (d->is_new || d->is_wanted)
+		write_picture(d);
+}
+
 static void peer_ended(void *arg)
 {
 	struct display *d = arg;
 
-	if (d->is_new)
-		write_picture(d);
+	write_last_picture(d);
 	acceptor_want(&d->door, true);
 }
 
@@ -169,8 +175,7 @@ static int set_up(struct display *d, struct err *e)
 
 static void tear_down(struct display *d)
 {
-	if (d->is_new)
-		write_picture(d);
+	write_last_picture(d);
 	listener_close(&d->listener);
 	if (d->peer.loop)
 		peer_fini(&d->peer);
