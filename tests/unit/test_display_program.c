@@ -447,6 +447,18 @@ static void without_a_descriptor_it_waits_for_one(void **state)
 	assert_sentence(r, "socket: nobody can connect just now: Too many open files");
 }
 
+static void what_is_in_the_way_of_a_picture_holds_up_nobody(void **state)
+{
+	struct rig *r = *state;
+
+	assert_int_equal(mkfifoat(r->dir_fd, "out.png.new", 0600), 0);
+	START(r, "--png=out.png");
+	connect_daemon(r);
+	show(r, 1);
+	wait_for_colour(r, "out.png", 1);
+	stop(r);
+}
+
 static void every_filter_mode_serves(void **state)
 {
 	static const char *const modes[] = { "--seccomp=kill", "--seccomp=log", "--seccomp=errno", "--seccomp=off" };
@@ -509,6 +521,7 @@ int main(void)
 		T(numbered_pictures_are_kept_so_many),
 		T(a_picture_that_cannot_be_written_is_told_once),
 		T(without_a_descriptor_it_waits_for_one),
+		T(what_is_in_the_way_of_a_picture_holds_up_nobody),
 		T(every_filter_mode_serves),
 		T(it_has_no_rights_left_when_it_serves),
 #undef T

@@ -121,7 +121,9 @@ static int write_unfinished(struct pictures *p, const char *name, const struct s
 
 	if (!line)
 		return err_set(e, -ENOMEM, "%s: out of memory", p->path);
-	fd = openat(p->dir, name, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0666);
+	/* What somebody else put there, a FIFO for example, is not opened. */
+	unlinkat(p->dir, name, 0);
+	fd = openat(p->dir, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
 	errno = fd < 0 ? errno : 0;
 	if (fd < 0 || encode(fd, s, line)) {
 		errno = errno ? errno : EIO;
