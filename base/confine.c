@@ -56,7 +56,8 @@ static void restrict_paths(const struct confine_dir *dirs, size_t n_dirs)
 				 0) < 0;
 	}
 	if (failed || syscall(SYS_landlock_restrict_self, set, 0) < 0)
-		log_info("this kernel has no Landlock: paths are closed by the system call filter alone (%s)", strerror(errno));
+		log_info("this kernel has no Landlock (%s): there is the system call filter alone, which sees no names:"
+			 " a call that takes one takes any path of this user's", strerror(errno));
 }
 
 int confine_enter(const char *kind, const struct confine_dir *dirs, size_t n_dirs,
