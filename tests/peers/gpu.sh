@@ -8,17 +8,11 @@ peers=$(cd "$(dirname "$0")" && pwd)
 guest=$peers/../../guest
 . "$guest/common.sh"
 . "$peers/cargo.sh"
+. "$peers/apt.sh"
 
 package=qemu-system-gui
 program=/usr/lib/qemu/vhost-user-gpu
 libraries="libepoxy0 libgbm1 libglib2.0-0 libnuma1 libpixman-1-0 libvirglrenderer1"
-
-# apt, as if nothing were installed here
-apt_of_nothing()
-{
-	apt-get -q -y -o Dir::State::status="$tmp/status" -o Dir::Cache="$tmp/apt" \
-		-o APT::Sandbox::User=root -o APT::Install-Recommends=false "$@" >&2
-}
 
 write_script()
 {
@@ -29,28 +23,21 @@ exec "\$root/lib64/ld-linux-x86-64.so.2" --library-path "\$root/lib/x86_64-linux
 END
 }
 
+# The program's package by itself
 fetch()
 {
 	# shellcheck disable=SC2086 # a list of words
-	apt_of_nothing install --download-only $libraries &&
-		(cd "$tmp/own" && apt_of_nothing download "$package")
+	apt_fetch $libraries && (cd "$tmp/cache/archives" && apt-get -q download "$package" >&2)
 }
 
 build()
 {
 	say "fetching $package $version and libraries"
-	mkdir -p "$tmp/apt/archives/partial" "$tmp/own"
-	: >"$tmp/status"
+	# shellcheck disable=SC2119 # no release, which is its arguments
+	apt_alone
 	fetch || { apt_update && fetch; }
-	root=$tmp/out/root
-	for dir in bin sbin lib lib64; do
-		mkdir -p "$root/usr/$dir"
-		ln -s "usr/$dir" "$root/$dir"
-	done
-	for deb in "$tmp"/apt/archives/*.deb "$tmp"/own/*.deb; do
-		dpkg-deb --fsys-tarfile "$deb" | tar -C "$root" --keep-directory-symlink -x
-	done
-	rm -rf "$root/usr/share"
+	apt_unpack "$tmp/out/root"
+	rm -rf "$tmp/out/root/usr/share"
 	write_script >"$tmp/out/vhost-user-gpu"
 	chmod +x "$tmp/out/vhost-user-gpu"
 	publish "$tmp/out" "$out"
@@ -62,5 +49,5 @@ if [ $# -ne 0 ]; then
 fi
 apt_lists
 version=$(package_version "$package")
-find_peer "vhost-user-gpu.$({ echo "$version"; cat "$peers/gpu.sh"; } | key)"
+find_peer "vhost-user-gpu.$({ echo "$version"; cat "$peers/gpu.sh" "$peers/apt.sh"; } | key)"
 echo "$out/vhost-user-gpu"
