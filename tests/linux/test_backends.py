@@ -8,6 +8,7 @@ import socket
 import threading
 
 import guest
+import harness
 from harness import test
 from session import TRANSPORTS, Session
 
@@ -15,7 +16,7 @@ TAGS = ["boot", "daemons"]
 PLAIN, CONSOLES = "tiny-acpi", "debian-6.12"     # the second has a driver for consoles
 MIB = 1 << 20
 FIVE = "/data/deep/er/five-mib"     # of the guest's root
-LIMIT = 40
+LIMIT = 40          # seconds, on an idle machine and a real KVM
 
 
 def needs(kernel):
@@ -34,7 +35,7 @@ def digest(data):
 
 def connected(path):
     end = socket.socket(socket.AF_UNIX)
-    end.settimeout(LIMIT)
+    end.settimeout(LIMIT * harness.SLOW)
     end.connect(str(path))
     return end
 
@@ -75,10 +76,10 @@ def vsock(t, transport):
     server = socket.socket(socket.AF_UNIX)
     server.bind(f"{calls}_5000")
     server.listen()
-    server.settimeout(LIMIT)
+    server.settimeout(LIMIT * harness.SLOW)
     shell.types(f"vsock-pipe connect 5000 {5 * MIB} <{FIVE} | sha256sum")
     end = server.accept()[0]
-    end.settimeout(LIMIT)
+    end.settimeout(LIMIT * harness.SLOW)
     assert talk(end, ours) == theirs
     assert digest(ours) in shell.done()
 
@@ -105,7 +106,7 @@ def type_and_read(end, line, wanted):
     os.write(end.fileno(), line)
     got = b""
     while wanted not in got:
-        assert select.select([end], [], [], LIMIT)[0], f"no {wanted!r} in {got!r}"
+        assert select.select([end], [], [], LIMIT * harness.SLOW)[0], f"no {wanted!r} in {got!r}"
         piece = os.read(end.fileno(), 4096)
         assert piece, f"the end came after {got!r}"
         got += piece

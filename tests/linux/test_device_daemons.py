@@ -7,6 +7,7 @@ import socket
 
 import daemons
 import guest
+import harness
 import uinput
 from harness import test
 from session import TRANSPORTS, Session
@@ -39,12 +40,14 @@ def console(t, transport):
     shell.does("grep org.test.foo /sys/class/virtio-ports/vport*/name")
     # opened first: what stty says holds until nobody has it open
     shell.does("exec 5<>/dev/hvc0; stty -F /dev/hvc0 -echo raw")
-    with socket.create_connection(("127.0.0.1", port), 60) as terminal:
+    with socket.create_connection(("127.0.0.1", port), 60 * harness.SLOW) as terminal:
         # nothing goes to a guest that has not written yet
         shell.does("echo said by the guest >&5")
         got = b""
         while b"guest\n" not in got:
-            got += terminal.recv(64)
+            piece = terminal.recv(64)
+            assert piece, f"the daemon hung up after {got!r}"
+            got += piece
         assert got == b"said by the guest\n"
         for letter in b"words":
             shell.types("dd bs=1 count=1 <&5 2>/dev/null | sed 's/^/it says /'")

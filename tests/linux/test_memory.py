@@ -9,7 +9,8 @@ import subprocess
 import time
 
 import guest
-from harness import SLOW, test
+import harness
+from harness import test
 
 GIB = 1 << 30
 PAGE = 4096
@@ -125,7 +126,7 @@ def exhausted_shm_has_its_exit_code(t, cpus):
 
 def wait_for_guard(vmm, wanted):
     """Until what RAM lacks is inaccessible to the VMM, or is so no longer."""
-    deadline = time.monotonic() + 20 * SLOW
+    deadline = time.monotonic() + 20 * harness.SLOW
     while time.monotonic() < deadline:
         maps = pathlib.Path(f"/proc/{vmm.pid}/maps").read_text().splitlines()
         if any(" ---s " in line and "/dev/shm/" in line for line in maps) == wanted:

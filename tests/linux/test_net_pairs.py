@@ -43,10 +43,10 @@ def exchange(shell, port):
     """Some MiB each way, one after the other, and they are what was sent."""
     theirs, ours = bytearray(), os.urandom(2 * MIB)
     with socket.create_server((HERE, port)) as server:
-        server.settimeout(netns.LIMIT)
+        server.settimeout(netns.limit())
         shell.types(f"nc {HERE} {port} <{FILE} | sha256sum")
         end = server.accept()[0]
-    end.settimeout(netns.LIMIT)
+    end.settimeout(netns.limit())
     while piece := end.recv(1 << 16):
         theirs += piece
     end.sendall(ours)
@@ -62,7 +62,7 @@ def queues(shell):
 
 def announced(watch):
     """The guest's interface says where its address is, without having been asked (RFC 5227, 3)."""
-    watch.settimeout(netns.LIMIT)
+    watch.settimeout(netns.limit())
     while True:
         sender, target = struct.unpack("28x4s6x4s", watch.recv(2048)[:42])
         if sender == target == socket.inet_aton(THERE):
