@@ -397,12 +397,14 @@ static void an_exit_waits_no_longer_than_the_deadline_for_a_daemon(void **state)
 {
 	struct vhost_user_rig *r = pmem(state);
 	struct loop_timer *t = &r->dev.patience;
+	uint64_t began;
 	unsigned wakes;
 
 	vhost_user_rig_lose(r);
+	began = clock_ns();
 	vhost_user_rig_driver_ok(r, 1);
 	vhost_user_rig_settle(r);
-	assert_true(t->at > clock_ns() + MS_TO_NS(9000) && t->at < clock_ns() + MS_TO_NS(10001));
+	assert_in_range(t->at, began + MS_TO_NS(10000), clock_ns() + MS_TO_NS(10000));
 	wakes = r->fake.wakes;
 	loop_timer_cancel(&r->fake.loop, t);
 	t->expired(t->arg);
@@ -491,7 +493,7 @@ static void loss_reason_and_return_are_a_line_each(void **state)
 	assert_int_equal(lines_of(be_away_for_long, r, text), 3);
 	assert_non_null(strstr(text, "connection closed while the device was running"));
 	assert_non_null(strstr(text, "device blk0 cannot be connected again yet"));
-	assert_non_null(strstr(text, "device blk0 is connected again after 0."));
+	assert_non_null(strstr(text, "device blk0 is connected again after "));
 }
 
 static void with_nobody_who_connects_a_start_that_waits_has_failed(void **state)

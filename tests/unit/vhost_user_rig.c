@@ -10,6 +10,7 @@
 #include <linux/virtio_blk.h>
 #include <linux/virtio_pci.h>
 
+#include "base/clock.h"
 #include "base/fd.h"
 
 int vhost_user_rig_setup(void **state)
@@ -42,9 +43,25 @@ int vhost_user_rig_teardown(void **state)
 	return 0;
 }
 
+/* Pauses are of real time, which a busy machine may take between any two lines of a test: it is the
+ * test that ends them. */
+static void hold_pause(struct vhost_user_rig *r, struct vhost_user_link *l)
+{
+	if (l->state == VHOST_USER_LINK_PAUSING)
+		loop_timer_set(&r->fake.loop, &l->pause, clock_ns() + MS_TO_NS(3600000));
+}
+
+static void hold_pauses(struct vhost_user_rig *r)
+{
+	hold_pause(r, &r->dev.link);
+	hold_pause(r, &r->dev.display.link);
+}
+
 void vhost_user_rig_settle(struct vhost_user_rig *r)
 {
+	hold_pauses(r);
 	fake_machine_run_loop(&r->fake);
+	hold_pauses(r);
 }
 
 void vhost_user_rig_connect(struct vhost_user_rig *r, const char *text, unsigned vcpus)

@@ -46,7 +46,7 @@ void vhost_user_rig_run(struct vhost_user_rig *r, unsigned queues);
 /* A disk of 2 queues that offers MQ and CONFIG_WCE, plugged; and one that runs. Return *state. */
 struct vhost_user_rig *vhost_user_rig_plugged(void **state);
 struct vhost_user_rig *vhost_user_rig_running(void **state);
-/* Runs the loop until nothing is ready. */
+/* Runs the loop until nothing is ready. A pause between two attempts is left to the test. */
 void vhost_user_rig_settle(struct vhost_user_rig *r);
 
 /* Runs the loop and takes the interrupts of MSI-X vector @vector. */
