@@ -207,7 +207,7 @@ class Process:
         if self.poll() is None:
             self.signal(signal.SIGTERM)
             try:
-                self.child.wait(10)
+                self.child.wait(10 * SLOW)
             except subprocess.TimeoutExpired:
                 self.kill()
         return self.wait(10)

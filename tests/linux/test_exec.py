@@ -9,6 +9,7 @@ import stat
 import subprocess
 
 import guest
+import harness
 import tiny_guest
 from guest import FAILED
 from harness import Skip, describe, descendants, test
@@ -41,7 +42,7 @@ class Room:
 
     def all_end(self, held):
         for pidfd in held:
-            assert select.select([pidfd], [], [], 60)[0], "a process is left"
+            assert select.select([pidfd], [], [], 60 * harness.SLOW)[0], "a process is left"
             os.close(pidfd)
         # who cleans up is among them, so it has
         assert self.is_empty(), "something is left where daemons listen"
@@ -204,7 +205,7 @@ def a_disk_is_used(t, transport, daemon):
     held = below(session.process)
     session.ends()
     for pidfd in held:
-        assert select.select([pidfd], [], [], 60)[0], "a process is left"
+        assert select.select([pidfd], [], [], 60 * harness.SLOW)[0], "a process is left"
         os.close(pidfd)
     guest.check_clean(t, disk)
     t.boots += 1
@@ -243,7 +244,7 @@ def a_daemon_that_hangs_is_killed_for_a_reset(t, transport):
     session.types(f"echo {name} >/sys/bus/virtio/drivers/virtio_rng/unbind")
     session.process.expect("its daemon was still running and has been ended", 60)
     # its descriptors were closed before, and that it has ended may be told a moment later
-    assert select.select([held], [], [], 60)[0], "the daemon that hangs is still there"
+    assert select.select([held], [], [], 60 * harness.SLOW)[0], "the daemon that hangs is still there"
     os.close(held)
     session.process.expect("device random " + BACK, 60)
     session.does(f"test ! -e /sys/bus/virtio/drivers/virtio_rng/{name}")
