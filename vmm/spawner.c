@@ -101,7 +101,7 @@ static void answer_due(void *arg, uint32_t events)
 	sock = nfds > 0 ? fd_take(&fds[0]) : -1;
 	while (nfds > 1)
 		fd_close(&fds[--nfds]);
-	if (n > 0 && !a.error && !s->explaining && sock < 0)
+	if ((n > 0 || n == -EPROTO) && !a.error && !s->explaining && sock < 0)
 		a.error = err_set(&a.why, -EMFILE, "this process has no file descriptor left for the"
 				  " connection: raise ulimit -n");
 	if (s->explaining)

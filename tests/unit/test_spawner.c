@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -312,6 +313,24 @@ static void without_a_keeper_there_is_none(void **state)
 	assert_string_equal(r->never.msg, "device rng0: the process that starts its daemon is gone");
 }
 
+static void without_a_descriptor_left_there_is_none(void **state)
+{
+	struct rig *r = *state;
+	struct rlimit before, none;
+
+	begin(r, "sleep 1000 %d");
+	while (r->link.state != VHOST_USER_LINK_ASKING)
+		loop_once(&r->loop, -1);
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+	none = (struct rlimit){ 0, before.rlim_max };
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+	while (r->link.state == VHOST_USER_LINK_ASKING)
+		loop_once(&r->loop, -1);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+	until_it_is_given_up(r);
+	contains(r->never.msg, "no file descriptor left for the connection");
+}
+
 /* Its end */
 
 /* A daemon whose processes are everywhere: in its group, in another session, without a parent. */
@@ -453,6 +472,7 @@ int main(void)
 		CASE(who_ends_before_he_listens_says_how),
 		CASE(who_is_of_no_use_is_ended_and_explained),
 		CASE(without_a_keeper_there_is_none),
+		CASE(without_a_descriptor_left_there_is_none),
 		CASE(all_that_came_of_it_ends_with_the_machine),
 		CASE(one_that_hangs_is_ended_at_once),
 		CASE(the_next_one_is_started_when_one_is_lost),
