@@ -76,7 +76,8 @@ struct vhost_user_link {
 	struct loop_timer pause;
 	unsigned pause_ms;		/* the last one; 0: none yet */
 	unsigned first_ms;		/* that which followed the last loss */
-	bool tells_absence;		/* that nobody listens is told, too: set by the owner */
+	bool tells_absence;		/* that nobody listens is told, too: set by the owner
+					 * or the dialer */
 	bool first;			/* there was no connection before */
 	uint64_t since;			/* clock_ns() of the loss, or while up of its begin */
 	struct err told;		/* the last reason to fail since the loss */

@@ -132,6 +132,8 @@ static int ask(void *ctx, struct vhost_user_link *l, struct err *e)
 	struct spawner *s = ctx;
 	int r = order(s, KEEPER_START, e);
 
+	/* -ENOENT is of a program that is not there any more: nobody has told of that. */
+	l->tells_absence = true;
 	if (r == 0)
 		r = await_answer(s, l, e);
 	return r && l->first ? err_prefix(e, r, "device %s: ", l->name) : r;

@@ -401,6 +401,27 @@ static void the_next_one_is_started_when_one_is_lost(void **state)
 	vhost_user_link_up(&r->link, "");
 }
 
+static void a_program_that_is_gone_is_told_of(void **state)
+{
+	char program[] = "/tmp/test-spawner-XXXXXX", command[64];
+	struct rig *r = *state;
+
+	assert_non_null(mkdtemp(program));
+	assert_int_equal(rmdir(program), 0);
+	assert_int_equal(symlink("/bin/true", program), 0);
+	snprintf(command, sizeof(command), "%s %%d", program);
+	start(r, command);
+	until_it_hangs_up(r);
+	assert_int_equal(unlink(program), 0);
+	vhost_user_link_dismiss(&r->link, true);
+	vhost_user_link_lost(&r->link);
+	while (r->link.state != VHOST_USER_LINK_ASKING)
+		loop_once(&r->loop, -1);
+	while (r->link.state == VHOST_USER_LINK_ASKING)
+		loop_once(&r->loop, -1);
+	contains(r->link.told.msg, "cannot be started: No such file or directory");
+}
+
 static void what_is_of_no_use_again_and_again_is_told_once(void **state)
 {
 	char count[] = "/tmp/test-spawner-XXXXXX", command[256];
@@ -476,6 +497,7 @@ int main(void)
 		CASE(all_that_came_of_it_ends_with_the_machine),
 		CASE(one_that_hangs_is_ended_at_once),
 		CASE(the_next_one_is_started_when_one_is_lost),
+		CASE(a_program_that_is_gone_is_told_of),
 		CASE(what_is_of_no_use_again_and_again_is_told_once),
 		CASE(its_first_process_goes_with_the_keeper),
 		CASE(a_subverted_machine_gets_nothing_else),
