@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <termios.h>
@@ -68,15 +69,21 @@ static void tell_line(struct keeper *k)
 static void tell_rest(struct keeper *k)
 {
 	struct pollfd reader = { .fd = STDERR_FILENO, .events = POLLOUT };
+	/* Not more: somebody who could not be ended, or was given the pipe, may still write. */
+	int left = 0;
 
+	if (k->out >= 0)
+		ioctl(k->out, FIONREAD, &left);
 	while (k->out >= 0 && !(k->lines.ended && !lines_due(&k->lines))) {
 		if (!lines_due(&k->lines)) {
 			struct pollfd more = { .fd = k->out, .events = POLLIN };
+			size_t had = k->lines.len;
 
-			/* Somebody who could not be ended may still write. */
-			if (poll(&more, 1, 0) <= 0)
+			/* At 0 it is read once more, for the end. */
+			if (left < 0 || poll(&more, 1, 0) <= 0)
 				break;
 			lines_read(&k->lines);
+			left -= left ? (int)(k->lines.len - had) : 1;
 		} else if (poll(&reader, 1, WRITE_MS) > 0) {
 			tell_line(k);
 		} else {

@@ -380,6 +380,57 @@ static void one_that_hangs_is_ended_at_once(void **state)
 	contains(line(r), "device rng0: its daemon was still running and has been ended: sh -c");
 }
 
+/* Of which the keeper knows nothing. */
+static pid_t fork_writer(struct rig *r, const char *path)
+{
+	static const char text[] = "more and more and more and more and more\n";
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		fd_close(&r->s.sock);
+		while (write(fd, text, sizeof(text) - 1) > 0)
+			;
+		_exit(0);
+	}
+	assert_true(fd >= 0 && pid > 0);
+	close(fd);
+	return pid;
+}
+
+static pid_t fork_reader(struct rig *r)
+{
+	char text[4096];
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		fd_close(&r->s.sock);
+		while (read(r->said[0], text, sizeof(text)) > 0)
+			;
+		_exit(0);
+	}
+	assert_true(pid > 0);
+	return pid;
+}
+
+static void who_else_has_its_output_does_not_hold_up_the_end(void **state)
+{
+	struct rig *r = *state;
+	pid_t others[3];
+	char path[64];
+
+	start(r, "sh -c 'echo here $$; exec sleep 1000' sh %d");
+	snprintf(path, sizeof(path), "/proc/%d/fd/1", (int)pid_of(r, "here "));
+	others[0] = fork_reader(r);
+	others[1] = fork_writer(r, path);
+	others[2] = fork_writer(r, path);
+	end(r);
+	for (size_t i = 0; i < ARRAY_SIZE(others); i++) {
+		kill(others[i], SIGKILL);
+		assert_int_equal(waitpid(others[i], NULL, 0), others[i]);
+	}
+}
+
 static void the_next_one_is_started_when_one_is_lost(void **state)
 {
 	struct rig *r = *state;
@@ -496,6 +547,7 @@ int main(void)
 		CASE(without_a_descriptor_left_there_is_none),
 		CASE(all_that_came_of_it_ends_with_the_machine),
 		CASE(one_that_hangs_is_ended_at_once),
+		CASE(who_else_has_its_output_does_not_hold_up_the_end),
 		CASE(the_next_one_is_started_when_one_is_lost),
 		CASE(a_program_that_is_gone_is_told_of),
 		CASE(what_is_of_no_use_again_and_again_is_told_once),
