@@ -12,6 +12,7 @@
 #include <sys/ioctl.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <termios.h>
 #include <unistd.h>
 
@@ -55,20 +56,33 @@ static const char *line_end(void)
 	return tcgetattr(STDERR_FILENO, &t) == 0 && !(t.c_oflag & OPOST) ? "\r\n" : "\n";
 }
 
+/* Soon. */
+static bool has_reader(void)
+{
+	struct pollfd reader = { .fd = STDERR_FILENO, .events = POLLOUT };
+
+	return poll(&reader, 1, WRITE_MS) > 0;
+}
+
 static void tell_line(struct keeper *k)
 {
 	char line[LINES_OUT_MAX];
-	size_t n = lines_take(&k->lines, line_end(), line);
+	size_t n = lines_take(&k->lines, line_end(), line), done = 0;
 
-	/* Without a reader there is nobody to tell. */
-	if (write(STDERR_FILENO, line, n) < 0)
-		return;
+	/* Without a reader there is nobody to tell. A terminal may have room for a part. */
+	while (done < n) {
+		ssize_t part = write(STDERR_FILENO, line + done, n - done);
+
+		if (part > 0)
+			done += (size_t)part;
+		else if (part == 0 || errno != EAGAIN || !has_reader())
+			return;
+	}
 }
 
 /* All that those who are gone have left to say. */
 static void tell_rest(struct keeper *k)
 {
-	struct pollfd reader = { .fd = STDERR_FILENO, .events = POLLOUT };
 	/* Not more: somebody who could not be ended, or was given the pipe, may still write. */
 	int left = 0;
 
@@ -84,7 +98,7 @@ static void tell_rest(struct keeper *k)
 				break;
 			lines_read(&k->lines);
 			left -= left ? (int)(k->lines.len - had) : 1;
-		} else if (poll(&reader, 1, WRITE_MS) > 0) {
+		} else if (has_reader()) {
 			tell_line(k);
 		} else {
 			break;
@@ -191,6 +205,7 @@ static void stop(struct keeper *k, unsigned ms, bool missed)
 	if (end_after(k, ms))
 		family_describe(&k->family, how);
 	if (!k->reported && (missed || strcmp(how, k->told) != 0)) {
+		has_reader();
 		log_warn("device %s: its daemon %s: %s", k->task->name, how, k->task->text);
 		memcpy(k->told, how, sizeof(how));
 	}
@@ -347,6 +362,22 @@ static unsigned next_own(const void *task, unsigned from)
 	return sock >= from ? sock : UINT_MAX;
 }
 
+/* A terminal with room for half a line, or a pipe that another process fills first, would have a
+ * write wait. The open file is shared with the VMM and others: this process gets its own, where
+ * there can be one. */
+static void never_wait_to_write(void)
+{
+	struct stat st;
+	int fd;
+
+	if (fstat(STDERR_FILENO, &st) || !(S_ISFIFO(st.st_mode) || S_ISCHR(st.st_mode)))
+		return;
+	fd = open("/proc/self/fd/2", O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	if (fd >= 0)
+		dup2(fd, STDERR_FILENO);
+	fd_close(&fd);
+}
+
 static void set_up(struct keeper *k)
 {
 	sigset_t all, ended;
@@ -357,6 +388,7 @@ static void set_up(struct keeper *k)
 	signal(SIGCHLD, SIG_DFL);
 	setsid();
 	fd_close_others(next_own, k->task);
+	never_wait_to_write();
 	sigemptyset(&ended);
 	sigaddset(&ended, SIGCHLD);
 	k->child_ended = signalfd(-1, &ended, SFD_CLOEXEC | SFD_NONBLOCK);

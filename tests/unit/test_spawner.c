@@ -431,6 +431,25 @@ static void who_else_has_its_output_does_not_hold_up_the_end(void **state)
 	}
 }
 
+static void a_terminal_that_nobody_reads_does_not_hold_up_the_end(void **state)
+{
+	struct rig *r = *state;
+	int master = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC), terminal;
+
+	assert_true(master >= 0);
+	assert_int_equal(grantpt(master) | unlockpt(master), 0);
+	terminal = open(ptsname(master), O_RDWR | O_NOCTTY | O_CLOEXEC);
+	assert_true(terminal >= 0);
+	dup2(terminal, r->said[1]);
+	close(terminal);
+	start(r, "sh -c 'exec yes \"$(printf %%0500d 7)\"' sh %d");
+	/* Until it is full. */
+	for (unsigned i = 0; i < 10; i++)
+		poll(NULL, 0, 50);
+	end(r);
+	close(master);
+}
+
 static void the_next_one_is_started_when_one_is_lost(void **state)
 {
 	struct rig *r = *state;
@@ -548,6 +567,7 @@ int main(void)
 		CASE(all_that_came_of_it_ends_with_the_machine),
 		CASE(one_that_hangs_is_ended_at_once),
 		CASE(who_else_has_its_output_does_not_hold_up_the_end),
+		CASE(a_terminal_that_nobody_reads_does_not_hold_up_the_end),
 		CASE(the_next_one_is_started_when_one_is_lost),
 		CASE(a_program_that_is_gone_is_told_of),
 		CASE(what_is_of_no_use_again_and_again_is_told_once),
