@@ -64,8 +64,8 @@ void loop_fini(struct loop *l);
 
 /* Starts watching w->fd for w->events. 0, or -errno with @e set. */
 int loop_watch(struct loop *l, struct loop_watch *w, struct err *e);
-/* Changes the events of a watched fd; those that are not among them are not told any more, even when
- * they were due. */
+/* Changes the events of a watched fd; those that are not among them are not told any more, even
+ * when they were due. */
 void loop_watch_events(struct loop *l, struct loop_watch *w, uint32_t events);
 /* Stops watching and sets w->fd to -1; its callback is not called any more, even when its event was
  * due. */

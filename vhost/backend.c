@@ -230,8 +230,10 @@ uint64_t backend_protocol_features(const struct backend *b)
 			offered |= BIT64(i);
 	if (!b->dev.ops->config_read)
 		offered &= ~BIT64(VU_PF_CONFIG);
+	/* Nothing else of ours sends descriptors; offered alone it makes a front end doubt what
+	 * GPA_ADDRESSES means (frontend_connect.c). */
 	if (!backend_has_shmem(b))
-		offered &= ~BIT64(VU_PF_SHMEM);
+		offered &= ~(BIT64(VU_PF_SHMEM) | BIT64(VU_PF_BACKEND_SEND_FD));
 	return offered;
 }
 

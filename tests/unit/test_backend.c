@@ -26,8 +26,7 @@ static void it_offers_what_it_implements_and_nothing_else(void **state)
 			 BIT64(TOY_FEATURE) | BIT64(28) | BIT64(29) | BIT64(30) | BIT64(32));
 	assert_int_equal(driver_get(&f->driver, VU_GET_PROTOCOL_FEATURES),
 			 BIT64(VU_PF_MQ) | BIT64(VU_PF_REPLY_ACK) | BIT64(VU_PF_BACKEND_REQ) |
-				 BIT64(VU_PF_CONFIG) | BIT64(VU_PF_BACKEND_SEND_FD) |
-				 BIT64(VU_PF_INFLIGHT_SHMFD) |
+				 BIT64(VU_PF_CONFIG) | BIT64(VU_PF_INFLIGHT_SHMFD) |
 				 BIT64(VU_PF_CONFIGURE_MEM_SLOTS) | BIT64(VU_PF_GPA_ADDRESSES));
 	driver_negotiate(&f->driver, UINT64_MAX);
 	assert_int_equal(driver_get(&f->driver, VU_GET_QUEUE_NUM), TOY_QUEUES);

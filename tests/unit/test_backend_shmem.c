@@ -181,7 +181,7 @@ static void a_device_without_regions_offers_none(void **state)
 	assert_int_equal(backend_init(&plain, &f->loop, &dev, &e), 0);
 	assert_int_equal(process_fds(), level);
 	assert_true((backend_protocol_features(&plain) ^ backend_protocol_features(&f->backend)) ==
-		    BIT64(VU_PF_SHMEM));
+		    (BIT64(VU_PF_SHMEM) | BIT64(VU_PF_BACKEND_SEND_FD)));
 	backend_fini(&plain);
 }
 
