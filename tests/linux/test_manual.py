@@ -51,7 +51,7 @@ def set_up(t, words):
         (t.dir / name).mkdir(parents=True)
     for program in t.minivmm, t.backend:
         shutil.copy(program, t.dir / "bin")
-    for name in {*re.findall(r"=(\w+\.img)", " ".join(words))}:
+    for name in {*re.findall(r"(?<!mem-path)=(\w+\.img)", " ".join(words))}:
         (t.dir / name).write_bytes(bytes(2 << 20))
     for name in ("vmlinux", "bzImage", "share/minivmm/vmlinux"):
         (t.dir / name).write_bytes(power_off_kernel())
