@@ -35,9 +35,9 @@ ONCE = (
     "boot.nothing_given_but_ram_and_disk", "boot.signal_ends_it.int", "boot.signal_ends_it.hup", "daemons.*",
     "device_daemons.*", "exec.a_disk_*", "exec.it_never_listens", "fs.*", "gpu.*", "harness.*", "install.*",
     "manual.*", "memory.size_boots.3G*", "memory.kind_boots.shm", "memory.kind_boots.shm-4k", "net.passt_daemon.*",
-    "net_pairs.*", "peers.*", "reconnect.*.1000", "reconnect.a_kexec_*", "pmem.root.*.1cpu",
-    "pmem.two_guests_have_one_copy_of_an_image", "try.*", "vmshm_programs.*", "vmshm.*.debug", "vmshm.*.6.1",
-    "vmshm.*.6.12", "vmshm_machines.*6.1*", "vmshm_machines.*.1G", "vu_check.other_daemon.*",
+    "net.tap.mmio", "net.tap.pairs", "net_pairs.*", "peers.*", "reconnect.*.1000", "reconnect.a_kexec_*",
+    "pmem.root.*.1cpu", "pmem.two_guests_have_one_copy_of_an_image", "try.*", "vmshm_programs.*", "vmshm.*.debug",
+    "vmshm.*.6.1", "vmshm.*.6.12", "vmshm_machines.*6.1*", "vmshm_machines.*.1G", "vu_check.other_daemon.*",
 )
 SLOW = {"asan": 3}
 
