@@ -37,6 +37,11 @@ def needs_of(kernel):
     return [*NEEDS, KERNELS[kernel][0]]
 
 
+def of_guest(text):
+    """What the guest wrote: minivmm's own lines go to the same place, and one may stand within one of the guest's."""
+    return re.sub(r"minivmm: [^\n]*\n", "", text)
+
+
 @dataclasses.dataclass
 class Ended:
     """A guest that has ended."""
@@ -48,7 +53,7 @@ class Ended:
     @property
     def user(self):
         """The console without the kernel's lines, one of which may stand within one of the init's."""
-        return re.sub(r"\[ *\d+\.\d{6}\] [^\n]*\n", "", self.console)
+        return re.sub(r"\[ *\d+\.\d{6}\] [^\n]*\n", "", of_guest(self.console))
 
     def said(self, verb):
         """What the init said for a verb; fails when it did not."""

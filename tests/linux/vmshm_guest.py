@@ -118,7 +118,7 @@ class Machine:
 
     def wait(self, timeout=guest.SECONDS):
         """What the guest said; it came to its end, and its kernel found no fault."""
-        code, said = self.process.wait(timeout), self.process.text
+        code, said = self.process.wait(timeout), guest.of_guest(self.process.text)
         assert FAILED not in said, "the guest's script failed"
         assert OK in said and code == 0, f"{self.name} ended with {code} before its guest came to an end"
         faults = [line for line in said.splitlines() if any(word in line for word in FAULTS)]
